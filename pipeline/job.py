@@ -1,0 +1,68 @@
+"""What every job has in common: open the run directory, seed, run, and end truthfully.
+
+A job module ends with `if __name__ == "__main__": main(train)`, where `train(run, config)` does the
+work and returns the result. `python -m pipeline.<module> RUN_DIRECTORY` starts it.
+"""
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pipeline.run_directory import RunDirectory
+
+
+class Cancelled(Exception):
+    """Raised by a job after it saved its checkpoint because somebody asked it to end."""
+
+
+class Refused(Exception):
+    """A job cannot do what was asked: empty data, nothing trainable, a reward that is not a number."""
+
+
+@dataclass
+class Progress:
+    """Tells the run directory how far the job is, at most twice a second, and notices a cancel."""
+
+    run: RunDirectory
+    total: int = 0
+    _last: float = 0.0
+
+    def step(self, step: int, message: str = "") -> None:
+        """Report a step. Does not raise: ask `cancelled` where a checkpoint can be saved."""
+        now = time.monotonic()
+        if now - self._last >= 0.5 or step >= self.total:
+            self._last = now
+            self.run.write_status("running", step, self.total, message)
+
+    @property
+    def cancelled(self) -> bool:
+        return self.run.cancel_requested()
+
+
+def run_job(run: RunDirectory, work: Callable[[RunDirectory, dict], Mapping]) -> int:
+    """Do the work and leave exactly one truth behind: result.json, error.json, or phase `cancelled`."""
+    started = time.monotonic()
+    run.write_status("starting", message="loading")
+    try:
+        result = dict(work(run, run.config()))
+    except Cancelled as reason:
+        run.write_status("cancelled", message=str(reason))
+        return 0
+    except Exception as error:
+        traceback.print_exc()
+        run.fail(type(error).__name__, str(error) or type(error).__name__)
+        run.write_status("failed", message=str(error))
+        return 1
+    result.setdefault("seconds", round(time.monotonic() - started, 2))
+    run.write_status("finishing", message="done")
+    run.finish(result)
+    return 0
+
+
+def main(work: Callable[[RunDirectory, dict], Mapping]) -> None:
+    """Entry point of a job module: one argument, the run directory."""
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m pipeline.<job> RUN_DIRECTORY")
+    sys.exit(run_job(RunDirectory(sys.argv[1]), work))

@@ -1,0 +1,151 @@
+"""The contract between the app and a job: one directory per run, and who writes what into it.
+
+    config.json     by launch: kind, options, models, seed, data_hash
+    code.zip        by launch: pipeline/ as it was
+    data/           by snapshot: Parquet files
+    process.json    by the backend: pid and start time of the job's process
+    metrics.jsonl   by the job, appended and flushed: one object per line, with "step"
+    status.json     by the job, replaced atomically: phase, step, total, heartbeat, message
+    log.txt         stdout and stderr of the job
+    cancel          by the app: its presence asks the job to save a checkpoint and end
+    checkpoints/    by the job
+    artifacts/      by the job: the model, tables
+    error.json      by a job that failed: one sentence and the kind of error
+    result.json     by the job, last, by rename: its presence means success
+
+Imports neither torch nor storage: both sides of the contract use it.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+PHASES = ("starting", "running", "finishing", "succeeded", "failed", "cancelled")
+
+
+def write_json(path: Path, value: Mapping) -> None:
+    """Replace a JSON file so that a reader sees the old or the new one, never half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False, indent=1, default=str)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict | None:
+    """The file's object, or None where it does not exist (yet)."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+class RunDirectory:
+    """Reads and writes one run directory; holds no state of its own but the path."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | Path, config: Mapping) -> "RunDirectory":
+        """Make the directory with its config; refuse one that exists."""
+        run = cls(path)
+        run.path.mkdir(parents=True)
+        for name in ("data", "checkpoints", "artifacts"):
+            (run.path / name).mkdir()
+        write_json(run.path / "config.json", config)
+        return run
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.path / "artifacts"
+
+    @property
+    def model(self) -> Path:
+        """Where a job that makes a model leaves it, in Hugging Face format."""
+        return self.artifacts / "model"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    # ---- app side
+    def config(self) -> dict:
+        return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+
+    def status(self) -> dict | None:
+        return read_json(self.path / "status.json")
+
+    def result(self) -> dict | None:
+        return read_json(self.path / "result.json")
+
+    def error(self) -> dict | None:
+        return read_json(self.path / "error.json")
+
+    def request_cancel(self) -> None:
+        (self.path / "cancel").touch()
+
+    def metrics(self, offset: int = 0) -> tuple[list[dict], int]:
+        """Whole metric lines from a byte offset, and the offset after them; a torn last line waits."""
+        try:
+            with (self.path / "metrics.jsonl").open("rb") as file:
+                file.seek(offset)
+                chunk = file.read()
+        except FileNotFoundError:
+            return [], offset
+        whole = chunk.rfind(b"\n") + 1
+        return list(_objects(chunk[:whole])), offset + whole
+
+    def log_tail(self, lines: int = 40) -> str:
+        """The last lines of the log, at most 64 KiB of it."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - 65_536))
+                text = file.read().decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    # ---- job side
+    def append_metrics(self, step: int, values: Mapping[str, object]) -> None:
+        """Append one line of metrics; numbers by their usual names, or short texts such as samples."""
+        line = json.dumps({"step": step, "time": time.time(), **values}, ensure_ascii=False, default=float)
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def write_status(self, phase: str, step: int = 0, total: int = 0, message: str = "") -> None:
+        """Say where the job stands; `heartbeat` is the wall clock of this call."""
+        if phase not in PHASES:
+            raise ValueError(f"phase: found {phase!r}, expected one of {', '.join(PHASES)}")
+        status = {"phase": phase, "step": step, "total": total, "message": message, "heartbeat": time.time()}
+        write_json(self.path / "status.json", status)
+
+    def cancel_requested(self) -> bool:
+        return (self.path / "cancel").exists()
+
+    def fail(self, kind: str, message: str) -> None:
+        write_json(self.path / "error.json", {"kind": kind, "message": message})
+
+    def finish(self, result: Mapping) -> None:
+        """Write the result, which makes the run a success. Nothing may be written after it."""
+        write_json(self.path / "result.json", result)
+
+
+def _objects(chunk: bytes) -> Iterator[dict]:
+    for line in chunk.splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue  # a line torn by a killed job, continued by its successor

@@ -1,0 +1,1 @@
+"""What people see and do: pages, HTTP API and command line."""
