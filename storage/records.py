@@ -84,6 +84,17 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Demonstration:
+    """A good answer to a prompt, written or edited by a person; source says where it came from."""
+
+    id: int
+    campaign_id: int
+    prompt_id: str
+    text: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Campaign:
     """A piece of annotation work with its guidelines and its current policy."""
 

@@ -1,0 +1,90 @@
+"""Take in what a job has written: metric lines, closed pieces of completions, the result.
+
+Called by the monitor only. Each step may be repeated after a crash without doing anything twice.
+Does not change a run's state except with the version it registers.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipeline.run_directory import RunDirectory
+from pipeline.services import Services
+from storage import runs, versions
+from storage.completions import add_completions
+from storage.records import MAX_COMPLETIONS, MIN_COMPLETIONS, ModelVersion, Run
+from storage.tasks import open_tasks
+
+COMPARE_PRIORITY = 10.0  # people see a comparison before ordinary tasks
+
+
+def take_in_metrics(services: Services, run: Run, directory: RunDirectory) -> int:
+    """Store the metric lines written since the last time; returns how many."""
+    rows, offset = directory.metrics(runs.metrics_offset(services.database, run.id))
+    return runs.add_metrics(services.database, run.id, rows, offset) if rows else 0
+
+
+def take_in_pieces(services: Services, run: Run, directory: RunDirectory) -> int:
+    """Store the completions of closed pieces and open a task per prompt; returns how many tasks."""
+    folder = directory.artifacts / "completions"
+    if run.kind != "generate" or not folder.is_dir():
+        return 0
+    known = runs.pieces(services.database, run.id)
+    fresh = [path for path in sorted(folder.glob("part-*.parquet")) if path.name not in known]
+    compare = "against" in directory.config()["models"] if fresh else False
+    return sum(_take_in_piece(services, run, path, compare) for path in fresh)
+
+
+def _take_in_piece(services: Services, run: Run, path: Path, compare: bool) -> int:
+    # Completions, then tasks, then the note that the piece is in: a crash in between repeats, it adds nothing.
+    rows = pq.read_table(path, columns=["prompt_id", "model", "text", "settings"]).to_pylist()
+    completions = [(row["prompt_id"], row["model"], row["text"], json.loads(row["settings"])) for row in rows]
+    ids = add_completions(services.database, completions) if completions else []
+    tasks = open_tasks(
+        services.database,
+        run.campaign_id,
+        _sets([row["prompt_id"] for row in rows], ids),
+        priority=COMPARE_PRIORITY if compare else 0.0,
+        purpose="compare" if compare else "rank",
+        run_id=run.id,
+    )
+    services.pool.add(tasks)
+    runs.add_piece(services.database, run.id, path.name, len(set(ids)), len(tasks))
+    return len(tasks)
+
+
+def _sets(prompt_ids: list[str], ids: list[int]) -> list[tuple[str, list[int]]]:
+    """Distinct completions by prompt, at most 9; a prompt with fewer than 2 has nothing to rank."""
+    by_prompt: dict[str, dict[int, None]] = {}
+    for prompt_id, completion_id in zip(prompt_ids, ids, strict=True):
+        by_prompt.setdefault(prompt_id, {})[completion_id] = None
+    sets = [(prompt_id, list(found)[:MAX_COMPLETIONS]) for prompt_id, found in by_prompt.items()]
+    return [(prompt_id, found) for prompt_id, found in sets if len(found) >= MIN_COMPLETIONS]
+
+
+def register_result(services: Services, run: Run, directory: RunDirectory) -> ModelVersion | None:
+    """End the run as succeeded; where it made a model, together with its version. Ends it once."""
+    result = directory.result()
+    if "model" not in result:
+        runs.set_state(services.database, run.id, "succeeded")
+        return None
+    if not (directory.path / result["model"]).is_dir():
+        reason = f"result.json names the model {result['model']!r}, but there is no such folder in the run"
+        runs.set_state(services.database, run.id, "failed", reason)
+        return None
+    return versions.register_version(services.database, _version(services, run, directory, result), run.id)
+
+
+def _version(services: Services, run: Run, directory: RunDirectory, result: Mapping) -> ModelVersion:
+    parent = directory.config()["models"].get("policy")
+    return ModelVersion(
+        name=versions.next_version_name(services.database, run.kind),
+        role=result["role"],
+        path=f"{run.directory}/{result['model']}",
+        parent=parent["name"] if parent else None,
+        run_id=run.id,
+        data_hash=run.data_hash,
+        metrics=result.get("metrics", {}),
+    )

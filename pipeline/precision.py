@@ -1,0 +1,49 @@
+"""Which arithmetic and which attention a model runs with on this machine.
+
+Both are rules on what the machine says of itself, never a timing: a choice that flips with the load would
+give other weights for the same seed. It does not set thread counts and does not change a model's dtype.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+EAGER_UP_TO = 128  # tokens per sequence up to which CPU eager attention was the faster one (see `attention_for`)
+
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """The given device, else CUDA where there is one, else the CPU."""
+    if device is not None:
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware.
+
+    CUDA from compute capability 8.0; CPUs with avx512_bf16 or AMX. On other CPUs bfloat16 is emulated and
+    slower than float32, so it stays off there.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, flag, lambda: False)() for flag in flags)
+    return False
+
+
+def autocast(device: torch.device | str) -> AbstractContextManager:
+    """bfloat16 autocast where `bfloat16_is_fast`, else a context that changes nothing."""
+    device = torch.device(device)
+    if bfloat16_is_fast(device):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def attention_for(device: torch.device, length: int) -> str:
+    """The attention implementation for sequences of about `length` tokens: "eager" or "sdpa".
+
+    On a CPU the backward of the fused kernel behind sdpa costs more than the plain matrix products while
+    sequences are short; eager needs memory quadratic in the length, so long ones take sdpa.
+    """
+    return "eager" if device.type == "cpu" and length <= EAGER_UP_TO else "sdpa"

@@ -1,0 +1,53 @@
+"""What pages, verbs and the monitor work with: one data folder, opened once.
+
+Opens and closes; decides nothing. Reads no environment: values come from `app.py`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.backend import Backend, LocalBackend
+from storage.assignments import Assignments
+from storage.database import Database
+from storage.records import Run
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Services:
+    """The database, the pool of open tasks and the place where jobs run.
+
+    after_run is called by the monitor with every run that has ended.
+    """
+
+    data: Path
+    database: Database
+    pool: Assignments
+    backend: Backend
+    base_model: str = "starter"
+    project_root: Path = PROJECT_ROOT
+    opened: datetime = field(default_factory=lambda: datetime.now(UTC))
+    after_run: list[Callable[[Run], None]] = field(default_factory=list)
+
+    def directory(self, run: Run) -> Path:
+        """The run's directory as an absolute path."""
+        return self.data / run.directory
+
+    def close(self) -> None:
+        """Close the database; running jobs go on."""
+        self.database.close()
+
+
+def open_services(
+    data: Path, base_model: str = "starter", backend: Backend | None = None, lease_seconds: float = 1800
+) -> Services:
+    """Open (or make) the data folder. Raises storage.database.DatabaseInUse where another process holds it."""
+    folder = Path(data).expanduser().resolve()
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    database = Database(folder)
+    pool = Assignments(database, lease_seconds=lease_seconds, clock=time.time)
+    return Services(folder, database, pool, backend or LocalBackend(PROJECT_ROOT), base_model)

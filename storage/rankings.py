@@ -1,0 +1,215 @@
+"""Answers: submit, revise, exclude, import, and read back as records or as an Arrow table.
+
+An answer is committed and journalled before these functions return. It is never changed or deleted: a revision
+is a new row, an exclusion an event, and the status is derived from all of them (answer_at in schema/001_core.sql).
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow as pa
+
+from storage.assignments import Assignments, find_assignment
+from storage.database import Cursor, Database
+from storage.deciding import (
+    COLUMNS,
+    AlreadyAnswered,
+    CampaignClosed,
+    Decided,
+    Draft,
+    SubmissionConflict,
+    UnknownAssignment,
+    as_answer,
+    decide,
+    highest_seq,
+)
+from storage.records import JUDGEMENTS, Answer, Submission, Task, require
+from storage.tasks import task as find_task
+
+__all__ = [
+    "AlreadyAnswered",
+    "CampaignClosed",
+    "SubmissionConflict",
+    "UnknownAssignment",
+    "add_imported",
+    "answer",
+    "answer_table",
+    "answers",
+    "exclude",
+    "revise",
+    "submit",
+    "watermark",
+]
+
+
+def submit(db: Database, pool: Assignments, person_id: int, submission: Submission) -> Answer:
+    """Store the answer to an assignment, exactly once, also after its lease ended.
+
+    The same submission again returns the stored answer. A judgement counts if its lease lives or there is still
+    room on the task, else it is surplus. Raises UnknownAssignment, AlreadyAnswered, SubmissionConflict, and
+    InvalidRecord where the tiers do not hold exactly the task's completions.
+    """
+    assignment = pool.live(submission.assignment_id) or find_assignment(db, submission.assignment_id)
+    if assignment is None or assignment.person_id != person_id:
+        raise UnknownAssignment(
+            f"assignment: found {submission.assignment_id}, expected one of your own. Claim a task."
+        )
+    task = pool.task(assignment.task_id) or find_task(db, assignment.task_id)
+    draft = _draft(person_id, submission, task, assignment.id, assignment.shown)
+    return _send(db, pool, draft)
+
+
+def revise(db: Database, person_id: int, submission_id_of_previous: str, submission: Submission) -> Answer:
+    """Replace one's newest answer to a task by another; the history stays.
+
+    The same submission again returns the stored answer. A revised answer keeps its place on the task; one that did
+    not count takes a place if there is room. The submission's assignment is not looked at: the previous one's holds.
+    Raises UnknownAssignment for an answer that is not one's own, SubmissionConflict, CampaignClosed, InvalidRecord.
+    """
+    previous = answer(db, submission_id_of_previous)
+    if previous is None or previous.person_id != person_id:
+        raise UnknownAssignment(f"submission: found {submission_id_of_previous}, expected an answer of your own.")
+    task = find_task(db, previous.task_id)
+    draft = _draft(person_id, submission, task, previous.assignment_id, previous.shown)
+    return _send(db, db.pool, replace(draft, revises=previous.submission_id))
+
+
+def exclude(db: Database, submission_id: str, reason: str, by: int | str | None = None) -> Answer:
+    """Take an answer out of everything that is computed, with a reason; its place on the task is free again.
+
+    by: a person's id or the name of the rule. Raises InvalidRecord for an unknown answer or an empty reason.
+    """
+    require(bool(reason.strip()), "reason", reason, "why the answer is excluded")
+
+    def work(cursor: Cursor) -> Answer:
+        require(_find(cursor, submission_id) is not None, "submission", submission_id, "a stored answer")
+        row = [submission_id, highest_seq(cursor) + 1, reason, None if by is None else str(by), datetime.now(UTC)]
+        cursor.execute("INSERT INTO answer_exclusion VALUES (?, ?, ?, ?, ?)", row)
+        return _find(cursor, submission_id)
+
+    return db.write(work, tell=lambda excluded: excluded)
+
+
+def add_imported(
+    db: Database,
+    campaign_id: int,
+    person_id: int,
+    task_id: int,
+    ranks: Sequence[int],
+    repeat: bool = False,
+    source: str = "",
+) -> Answer | None:
+    """Store a ranking that came in a file; None if it is stored already.
+
+    ranks align with the task's completion_ids, 1 = best, dense. It counts whatever the overlap; an annotator's
+    second ranking of a task is excluded as a repeat. Raises InvalidRecord.
+    """
+    task = find_task(db, task_id)
+    known = task is not None and task.campaign_id == campaign_id
+    require(known, "task", task_id, f"a task of campaign {campaign_id}")
+    tiers = [rank in range(1, len(ranks) + 1) for rank in ranks]
+    dense = all(tiers) and set(ranks) == set(range(1, max(ranks) + 1)) and len(ranks) == len(task.completion_ids)
+    require(dense, "ranks", list(ranks), f"{len(task.completion_ids)} dense ranks from 1")
+    said = json.dumps([task_id, person_id, list(ranks), bool(repeat), source])
+    key = "imported-" + hashlib.sha256(said.encode()).hexdigest()[:32]
+    draft = Draft(key, task_id, person_id, None, "ranking", tuple(ranks), task.completion_ids, 0.0, imported=True)
+    decided = db.join(decide, draft, journal=_lines, tell=_answer)
+    return decided.answer if decided.line else None
+
+
+def answer(db: Database, submission_id: str) -> Answer | None:
+    """One answer with its current status."""
+    with db.read() as cursor:
+        return _find(cursor, submission_id)
+
+
+def answers(
+    db: Database,
+    campaign_id: int | None = None,
+    person_id: int | None = None,
+    limit: int | None = None,
+    newest_first: bool = False,
+) -> list[Answer]:
+    """Answers with their current status, in the order in which they were stored, or the other way round."""
+    order = "DESC" if newest_first else "ASC"
+    with db.read() as cursor:
+        rows = cursor.execute(
+            f"SELECT {COLUMNS} FROM answer_now WHERE ($campaign IS NULL OR campaign_id = $campaign) "
+            f"AND ($person IS NULL OR person_id = $person) ORDER BY seq {order} LIMIT $limit",
+            {"campaign": campaign_id, "person": person_id, "limit": 2**62 if limit is None else limit},
+        ).fetchall()
+    return [as_answer(row) for row in rows]
+
+
+def answer_table(db: Database, campaign_id: int | None = None, up_to: int | None = None) -> pa.Table:
+    """The counted rankings and all-bads, one per person and task, as known at the watermark `up_to`.
+
+    Columns: seq, task_id, campaign_id, prompt_id, split, person_id, person, kind, completion_ids list<int64>,
+    ranks list<int8> (aligned with completion_ids; null for all_bad), shown list<int64>, seconds, created.
+    """
+    query = (
+        "SELECT a.seq, a.task_id, a.campaign_id, t.prompt_id, p.split, a.person_id, w.name AS person, a.kind, "
+        "t.completion_ids, a.ranks, a.shown, a.seconds, a.created "
+        "FROM answer_at($up_to) a JOIN task t USING (task_id) JOIN prompt p USING (prompt_id) "
+        "JOIN person w ON w.person_id = a.person_id "
+        "WHERE a.status = 'counted' AND a.kind = ANY($kinds) AND ($campaign IS NULL OR a.campaign_id = $campaign) "
+        "ORDER BY a.seq"
+    )
+    values = {"up_to": 2**62 if up_to is None else up_to, "kinds": list(JUDGEMENTS), "campaign": campaign_id}
+    with db.read() as cursor:
+        return cursor.sql(query, params=values).to_arrow_table()
+
+
+def watermark(db: Database) -> int:
+    """The highest seq so far; `answer_table(up_to=…)` gives the same rows for it for ever."""
+    with db.read() as cursor:
+        return highest_seq(cursor)
+
+
+def _draft(person_id: int, submission: Submission, task: Task, assignment_id: str | None, shown: tuple) -> Draft:
+    return Draft(
+        submission_id=submission.submission_id,
+        task_id=task.id,
+        person_id=person_id,
+        assignment_id=assignment_id,
+        kind=submission.kind,
+        ranks=_ranks(submission, task) if submission.kind == "ranking" else None,
+        shown=shown,
+        seconds=submission.seconds,
+    )
+
+
+def _ranks(submission: Submission, task: Task) -> tuple[int, ...]:
+    rank_of = {c: rank for rank, tier in enumerate(submission.tiers, 1) for c in tier}
+    fits = rank_of.keys() == set(task.completion_ids)
+    require(fits, "tiers", submission.tiers, f"each of the {len(task.completion_ids)} completions of the task once")
+    return tuple(rank_of[c] for c in task.completion_ids)
+
+
+def _send(db: Database, pool: Assignments | None, draft: Draft) -> Answer:
+    if pool is None:
+        raise RuntimeError("No pool serves this database, so nobody knows who is at work. Make an Assignments first.")
+    try:
+        with pool.storing(draft.task_id, draft.person_id) as place:
+            return db.join(decide, replace(draft, place=place), journal=_lines, tell=_answer).answer
+    except duckdb.ConstraintException:  # the primary key: the same submission_id on another task
+        raise SubmissionConflict(
+            f"submission_id: found {draft.submission_id}, which is already used for another task. Send a new key."
+        ) from None
+
+
+def _find(cursor: Cursor, submission_id: str) -> Answer | None:
+    rows = cursor.execute(f"SELECT {COLUMNS} FROM answer_now WHERE submission_id = ?", [submission_id]).fetchall()
+    return as_answer(rows[0]) if rows else None
+
+
+def _lines(decided: Decided) -> list[dict]:
+    return decided.lines
+
+
+def _answer(decided: Decided) -> Answer:
+    return decided.answer

@@ -1,0 +1,57 @@
+"""Counts in SQL that reports and pages start from; no statistics, which are the pipeline's business."""
+
+from storage.database import Database
+
+
+def counts(database: Database, campaign_id: int) -> dict[str, int]:
+    """How much a campaign holds.
+
+    tasks: that people can claim (an imported preference opens none); tasks_done: those whose overlap is met;
+    rankings: counted rankings, imported ones too; annotators: people with a counted ranking or all bad;
+    prompts; completions: of those prompts.
+    """
+    query = """
+        WITH judged AS (
+            SELECT task_id, person_id, kind FROM answer_now
+            WHERE campaign_id = $campaign AND status = 'counted' AND kind IN ('ranking', 'all_bad')
+        ), per_task AS (SELECT task_id, count(*) AS judgements FROM judged GROUP BY task_id),
+        asked AS (SELECT prompt_id FROM campaign_prompt WHERE campaign_id = $campaign)
+        SELECT
+            (SELECT count(*) FROM task WHERE campaign_id = $campaign AND overlap > 0),
+            (SELECT count(*) FROM task JOIN per_task USING (task_id)
+             WHERE campaign_id = $campaign AND overlap > 0 AND judgements >= overlap),
+            (SELECT count(*) FROM judged WHERE kind = 'ranking'),
+            (SELECT count(DISTINCT person_id) FROM judged),
+            (SELECT count(*) FROM asked),
+            (SELECT count(*) FROM completion WHERE prompt_id IN (SELECT prompt_id FROM asked))"""
+    names = ("tasks", "tasks_done", "rankings", "annotators", "prompts", "completions")
+    with database.read() as cursor:
+        return dict(zip(names, cursor.execute(query, {"campaign": campaign_id}).fetchall()[0], strict=True))
+
+
+def per_annotator(database: Database, campaign_id: int) -> list[dict]:
+    """One row per person who answered, most rankings first: person_id, name, kind, rankings, all_bad, skipped
+    (skip and can't judge), excluded, surplus, seconds (median of a ranking; None without one), last (time)."""
+    query = """
+        SELECT p.person_id, p.name, p.kind,
+            count(*) FILTER (a.kind = 'ranking' AND a.status = 'counted') AS rankings,
+            count(*) FILTER (a.kind = 'all_bad' AND a.status = 'counted') AS all_bad,
+            count(*) FILTER (a.kind IN ('skip', 'cannot_judge')) AS skipped,
+            count(*) FILTER (a.status = 'excluded') AS excluded,
+            count(*) FILTER (a.status = 'surplus') AS surplus,
+            median(a.seconds) FILTER (a.kind = 'ranking' AND a.seconds > 0) AS seconds,
+            max(a.created) AS last
+        FROM answer_now a JOIN person p USING (person_id)
+        WHERE a.campaign_id = ? GROUP BY ALL ORDER BY rankings DESC, p.person_id"""
+    with database.read() as cursor:
+        return cursor.sql(query, params=[campaign_id]).to_arrow_table().to_pylist()
+
+
+def models(database: Database, campaign_id: int) -> list[dict]:
+    """One row per model with completions in the campaign: model, completions, prompts; most completions first."""
+    query = """
+        SELECT model, count(*) AS completions, count(DISTINCT prompt_id) AS prompts FROM completion
+        WHERE prompt_id IN (SELECT prompt_id FROM campaign_prompt WHERE campaign_id = ?)
+        GROUP BY model ORDER BY completions DESC, model"""
+    with database.read() as cursor:
+        return cursor.sql(query, params=[campaign_id]).to_arrow_table().to_pylist()

@@ -1,0 +1,27 @@
+"""Prompts and completions as Arrow tables, straight from the database: what a snapshot writes.
+
+Rows never become Python objects on the way. Single records are read in `storage.campaigns`.
+"""
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from storage.database import Database
+
+
+def prompt_table(database: Database, campaign_id: int) -> pa.Table:
+    """The campaign's prompts: prompt_id string, messages string (JSON list of {role, content}), split string."""
+    query = """SELECT p.prompt_id, p.messages, p.split FROM campaign_prompt c JOIN prompt p USING (prompt_id)
+               WHERE c.campaign_id = ? ORDER BY c.position"""
+    with database.read() as cursor:
+        return cursor.sql(query, params=[campaign_id]).to_arrow_table()
+
+
+def completion_table(database: Database, ids: Iterable[int]) -> pa.Table:
+    """These completions: completion_id int64, prompt_id string, model string, text string."""
+    query = """SELECT completion_id, prompt_id, model, text FROM completion
+               WHERE completion_id IN (SELECT unnest($ids::BIGINT[])) ORDER BY completion_id"""
+    wanted = {"ids": [int(completion_id) for completion_id in ids]}
+    with database.read() as cursor:
+        return cursor.sql(query, params=wanted).to_arrow_table()

@@ -1,0 +1,110 @@
+"""Launch: models resolved or refused, and a complete directory in the queue."""
+
+import zipfile
+
+import pytest
+
+from pipeline.configs import InvalidOption
+from pipeline.launch import launch
+from pipeline.run_directory import RunDirectory
+from pipeline.snapshot import LaunchRefused
+from storage import campaigns, runs, versions
+from storage.records import ModelVersion
+from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, open_folder, rank_all
+
+
+@pytest.fixture
+def services(tmp_path, monkeypatch):
+    opened = open_folder(tmp_path, monkeypatch)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def campaign(services):
+    made = add_campaign(services)
+    add_tasks(services, made)
+    rank_all(services)
+    return made
+
+
+def config_of(services, run):
+    return RunDirectory(services.directory(run)).config()
+
+
+def add_version(services, campaign, name, role):
+    run = runs.create_run(services.database, role, campaign.id, {})
+    path = f"{run.directory}/artifacts/model"
+    return versions.register_version(services.database, ModelVersion(name, role, path, "base", run.id), run.id)
+
+
+def test_a_queued_run_has_all_a_job_needs(services, campaign):
+    add_base(services)
+    run = launch(services, "reward", campaign.id, {"epochs": "2"}, created_by=5)
+    config = config_of(services, run)
+    assert (run.state, run.created_by, run.data_hash) == ("queued", 5, config["data_hash"])
+    assert (config["run"], config["kind"], config["campaign"]) == (run.id, "reward", "trial")
+    assert config["options"]["epochs"] == 2.0 and config["seed"] == 0
+    assert config["models"] == {"policy": {"name": "base", "path": "owner/base"}}
+    assert config["sizes"]["comparisons"] == {"train": 15, "eval": 3}
+    files = {path.name for path in (services.directory(run) / "data").iterdir()}
+    assert files == {"prompts.parquet", "completions.parquet", "comparisons.parquet"}
+
+
+def test_the_code_goes_along_and_has_the_same_hash_each_time(services, campaign):
+    add_base(services)
+    one, two = (launch(services, "reward", campaign.id) for _ in range(2))
+    with zipfile.ZipFile(services.directory(one) / "code.zip") as archive:
+        assert {"pipeline/job.py", "requirements.txt"} <= set(archive.namelist())
+    assert config_of(services, one)["code_hash"] == config_of(services, two)["code_hash"]
+
+
+def test_ppo_takes_the_newest_reward_and_the_current_policy(services, campaign):
+    add_base(services)
+    for name, role in [("reward-1", "reward"), ("reward-2", "reward"), ("dpo-1", "policy")]:
+        add_version(services, campaign, name, role)
+    campaigns.set_policy(services.database, campaign.id, "dpo-1", None, "better")
+    models = config_of(services, launch(services, "ppo", campaign.id))["models"]
+    assert {place: model["name"] for place, model in models.items()} == {
+        "policy": "dpo-1", "reference": "dpo-1", "reward": "reward-2",
+    }  # fmt: skip
+    assert models["reward"]["path"].startswith(str(services.data))
+    named = launch(services, "ppo", campaign.id, models={"policy": "base", "reward": "reward-1"})
+    assert config_of(services, named)["models"]["reference"]["name"] == "base"
+    assert config_of(services, named)["models"]["reward"]["name"] == "reward-1"
+
+
+def test_ppo_without_a_reward_model_says_what_to_do(services, campaign):
+    add_base(services)
+    with pytest.raises(LaunchRefused, match=r"no reward model for campaign 'trial'.*`train reward` first"):
+        launch(services, "ppo", campaign.id)
+    assert runs.runs(services.database) == []
+
+
+def test_no_policy_and_wrong_versions_are_refused(services, campaign):
+    with pytest.raises(LaunchRefused, match="no policy"):
+        launch(services, "dpo", campaign.id)
+    add_base(services)
+    with pytest.raises(LaunchRefused, match=r"no version of that name.*base"):
+        launch(services, "dpo", campaign.id, models={"policy": "ppo-9"})
+    with pytest.raises(LaunchRefused, match="a policy version, expected a reward version"):
+        launch(services, "ppo", campaign.id, models={"reward": "base"})
+
+
+def test_a_comparison_has_a_limit_of_prompts_and_both_models(services, campaign):
+    add_base(services)
+    add_version(services, campaign, "dpo-1", "policy")
+    run = launch(services, "generate", campaign.id, {"k": 4}, {"policy": "dpo-1", "against": "base"})
+    config = config_of(services, run)
+    assert config["options"]["prompts"] == 150 and set(config["models"]) == {"policy", "against"}
+
+
+def test_wrong_options_and_missing_campaigns_leave_nothing_behind(services, campaign):
+    add_base(services)
+    with pytest.raises(InvalidOption, match="epochs"):
+        launch(services, "reward", campaign.id, {"epochs": -1})
+    with pytest.raises(LaunchRefused, match="campaign: found 99"):
+        launch(services, "reward", 99)
+    with pytest.raises(LaunchRefused, match="no campaign"):
+        launch(services, "reward", None)
+    assert list((services.data / "runs").iterdir()) == []

@@ -1,0 +1,156 @@
+"""The lead's part of the HTTP API: campaigns, files in and out, report, versions, the current policy."""
+
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Security, UploadFile
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import Field
+from starlette.background import BackgroundTask
+
+from pipeline.export import export_raw, export_trl
+from pipeline.report import report
+from storage.campaigns import campaigns, create_campaign, edit_campaign, policy_history, set_policy
+from storage.interchange import import_file
+from storage.records import Campaign, ModelVersion
+from storage.summaries import counts
+from storage.versions import version, versions
+from ui.api_base import BEARER, IMPORT_LIMIT, Body, CheckedRoute, Loop, Who, fault, known_campaign, needs
+
+router = APIRouter(route_class=CheckedRoute, tags=["leads"], dependencies=[Security(BEARER)])
+LEAD = needs("lead")
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Text = Annotated[str, Field(max_length=100_000)]
+
+
+class NewCampaign(Body):
+    name: Name
+    criterion: Name = "helpful"
+    guidelines: Text = ""
+    k: int = Field(4, ge=2, le=9)
+    overlap: int = Field(1, ge=1, le=100)
+
+
+class CampaignChange(Body):
+    """What to change; left out, a value stays."""
+
+    criterion: Name | None = None
+    guidelines: Text | None = None
+    overlap: int | None = Field(None, ge=1, le=100)
+    state: Literal["open", "paused", "closed"] | None = None
+
+
+class Promotion(Body):
+    version: Name
+    reason: str = Field("", max_length=2000)
+
+
+def campaign_view(services: Loop, found: Campaign) -> dict:
+    facts = {name: getattr(found, name) for name in ("id", "name", "criterion", "guidelines", "guidelines_version")}
+    facts |= {name: getattr(found, name) for name in ("k", "overlap", "policy", "state")}
+    return facts | {"counts": counts(services.database, found.id)}
+
+
+def version_view(found: ModelVersion) -> dict:
+    names = ("name", "role", "parent", "run_id", "data_hash")
+    created = found.created.isoformat() if found.created else None
+    return {n: getattr(found, n) for n in names} | {"metrics": dict(found.metrics), "created": created}
+
+
+@router.get("/campaigns", openapi_extra=LEAD)
+def list_campaigns(services: Loop) -> list[dict]:
+    """Every campaign with its counts."""
+    return [campaign_view(services, found) for found in campaigns(services.database)]
+
+
+@router.post("/campaigns", status_code=201, openapi_extra=LEAD)
+def add_campaign(services: Loop, wish: NewCampaign) -> dict:
+    """Create a campaign; its name must be free."""
+    return campaign_view(services, create_campaign(services.database, **wish.model_dump()))
+
+
+@router.patch("/campaigns/{campaign}", openapi_extra=LEAD)
+def change_campaign(services: Loop, campaign: str, wish: CampaignChange) -> dict:
+    """Edit a campaign; changed guidelines get a new version number."""
+    found = known_campaign(services, campaign)
+    changes = {name: value for name, value in wish.model_dump().items() if value is not None}
+    return campaign_view(services, edit_campaign(services.database, found.id, **changes))
+
+
+@router.get("/campaigns/{campaign}/policy", openapi_extra=LEAD)
+def read_policy(services: Loop, campaign: str) -> dict:
+    """The campaign's current policy and how it came to be, newest last."""
+    found = known_campaign(services, campaign)
+    return {"policy": found.policy, "history": _history(services, found.id)}
+
+
+def _history(services: Loop, campaign_id: int) -> list[dict]:
+    rows = policy_history(services.database, campaign_id)
+    return [{"version": v, "by": by, "reason": reason, "when": str(when)} for v, by, reason, when in rows]
+
+
+@router.post("/campaigns/{campaign}/policy", openapi_extra=LEAD)
+def promote(services: Loop, who: Who, campaign: str, wish: Promotion) -> dict:
+    """Make a policy version the campaign's current policy; an earlier one rolls back."""
+    found = known_campaign(services, campaign)
+    chosen = version(services.database, wish.version)
+    if chosen is None or chosen.role != "policy":
+        raise fault(404, "version", wish.version, "the name of a policy version; GET /versions lists them")
+    set_policy(services.database, found.id, chosen.name, who.id, wish.reason)
+    return {"policy": chosen.name, "history": _history(services, found.id)}
+
+
+@router.get("/versions", openapi_extra=LEAD)
+def list_versions(
+    services: Loop, role: Literal["policy", "reward"] | None = None, campaign: str | None = None
+) -> list[dict]:
+    """Model versions with parent, run, data and figures, oldest first."""
+    campaign_id = known_campaign(services, campaign).id if campaign is not None else None
+    return [version_view(found) for found in versions(services.database, role, campaign_id)]
+
+
+@router.get("/report", openapi_extra=LEAD)
+def read_report(services: Loop, campaign: str | None = None) -> dict:
+    """Counts, agreement and strengths per campaign."""
+    name = known_campaign(services, campaign).name if campaign is not None else None
+    return report(services.database, name)
+
+
+@router.post("/imports", openapi_extra=needs("lead", IMPORT_LIMIT))
+def import_records(
+    services: Loop,
+    file: UploadFile,
+    campaign: Annotated[str | None, Form(max_length=200)] = None,
+    with_annotations: Annotated[bool, Form()] = False,
+):
+    """Take in a file of records (JSON Lines). 422 where nothing was taken and a line was wrong."""
+    name = Path(file.filename or "upload.jsonl").name
+    with tempfile.TemporaryDirectory(prefix="rankloop-import-") as folder:
+        path = Path(folder) / f"upload{Path(name).suffix}"
+        with path.open("wb") as copy:
+            shutil.copyfileobj(file.file, copy)
+        told = import_file(services.database, services.pool, path, campaign, with_annotations, filename=name)
+    return JSONResponse(told.as_json(), 200 if told.succeeded else 422)
+
+
+@router.get("/exports/{form}", openapi_extra=LEAD, response_class=FileResponse)
+def export(services: Loop, form: Literal["trl", "raw"], campaign: str | None = None):
+    """A zip of Parquet files: `trl` has prompt, chosen and rejected; `raw` has every table."""
+    campaign_id = known_campaign(services, campaign).id if campaign is not None else None
+    folder = Path(tempfile.mkdtemp(prefix="rankloop-export-"))
+    forget = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+    return FileResponse(export_zip(services, folder, form, campaign_id), filename=f"{form}.zip", background=forget)
+
+
+def export_zip(services: Loop, folder: Path, form: str, campaign_id: int | None) -> Path:
+    """Write the export and one zip of it into the folder; returns the zip. Parquet is compressed already."""
+    written, archive = folder / form, folder / f"rankloop-{form}.zip"
+    written.mkdir()
+    {"trl": export_trl, "raw": export_raw}[form](services.database, written, campaign_id)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+        for path in sorted(p for p in written.rglob("*") if p.is_file()):
+            packed.write(path, path.relative_to(written))
+    return archive

@@ -1,0 +1,179 @@
+"""The verbs: parse, do, print, and answer with an exit code.
+
+Progress goes to stderr; stdout gets a few lines for people or, with --json, one object. Exit codes: 0 done,
+1 refused or failed, 2 wrong usage, 130 interrupted. What each verb does is in `verbs_data` and `verbs_runs`.
+Imports neither gradio nor a training library, and reads no environment.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from pipeline.configs import CONFIGS, InvalidOption
+from pipeline.first_start import FirstStartFailed, InvalidBaseModel
+from pipeline.simulate_http import ServerRefused
+from pipeline.snapshot import LaunchRefused
+from storage.backup import BackupRefused
+from storage.connection import DatabaseDamaged
+from storage.database import DatabaseInUse, StorageInterrupted
+from storage.interchange import NotImportable
+from storage.migrations import SchemaRefused
+from storage.records import InvalidRecord
+from ui import verbs_data, verbs_runs
+from ui.settings import Settings
+from ui.verb import Outcome, Refused, WrongUsage
+
+REFUSALS = (
+    Refused, LaunchRefused, DatabaseInUse, FirstStartFailed, InvalidBaseModel, InvalidRecord,
+    ServerRefused, BackupRefused, SchemaRefused, DatabaseDamaged, StorageInterrupted, NotImportable, OSError,
+)  # fmt: skip
+TRAINED = ("starter", "reward", "dpo", "ppo")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb's line of help, its flags, and the function that does it."""
+
+    help: str
+    flags: object
+    work: object
+
+
+def run_verb(options: argparse.Namespace, settings: Settings) -> int:
+    """Do the parsed verb and return its exit code; prints the answer and every refusal."""
+    try:
+        outcome: Outcome = VERBS[options.verb].work(options, settings)
+    except (InvalidOption, WrongUsage) as error:
+        return _complain(options, error, 2)
+    except REFUSALS as error:
+        return _complain(options, error, 1)
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(outcome.answer, ensure_ascii=False, default=str))
+    else:
+        print(outcome.told)
+    return outcome.code
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every verb with its flags; no verb at all means serve."""
+    parser = argparse.ArgumentParser(
+        prog="app.py",
+        description="RankLoop: people rank completions, a model learns from it. Without a verb: serve the pages.",
+        epilog="Settings come from the environment: " + ", ".join(Settings.variables()) + ".",
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    for name, verb in VERBS.items():
+        child = verbs.add_parser(name, help=verb.help, description=verb.help)
+        verb.flags(child)
+        if name != "train":
+            _json_flag(child)
+    return parser
+
+
+def _complain(options: argparse.Namespace, error: Exception, code: int) -> int:
+    print(f"app.py {options.verb}: {error}", file=sys.stderr)
+    return code
+
+
+def _json_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+
+def _campaign_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--campaign", metavar="NAME", help="needed only where several hold data")
+
+
+def _option_flags(parser: argparse.ArgumentParser, kind: str, without: Sequence[str] = ()) -> None:
+    """A flag for each field of the kind's config, under its name, with dashes as well as underscores."""
+    for field in fields(CONFIGS[kind]):
+        if field.name in without:
+            continue
+        names = list(dict.fromkeys([f"--{field.name.replace('_', '-')}", f"--{field.name}"]))
+        meaning = field.metadata["meaning"].replace("%", "%%")
+        parser.add_argument(
+            *names, dest=f"option_{field.name}", metavar="N", help=f"{meaning} (default {field.default})"
+        )
+
+
+def _import_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="JSON Lines: one record per line")
+    parser.add_argument("--campaign", metavar="NAME", help="the campaign that gets them; made if it is new")
+    parser.add_argument("--with-annotations", action="store_true", help="take in the rankings the file holds, too")
+
+
+def _export_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR")
+    parser.add_argument("--format", choices=("trl", "raw"), default="trl", help="trl: prompt, chosen, rejected")
+    parser.add_argument("--campaign", metavar="NAME", help="one campaign only")
+
+
+def _simulate_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--annotators", type=int, default=5, metavar="N", help="how many (default 5)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of their noise (default 0)")
+    parser.add_argument("--limit", type=int, metavar="N", help="stop after so many rankings")
+    parser.add_argument("--noise", type=float, metavar="X", help="scale of their noise; 0 is the exact gold order")
+    parser.add_argument("--temperature", type=float, metavar="T", help="multiplies the noise (default 1)")
+    parser.add_argument("--url", help="rank over HTTP on a running server instead")
+    parser.add_argument(
+        "--key", action="append", metavar="KEY", help="API key for --url: an admin's, or one per annotator (repeat it)"
+    )
+    _campaign_flag(parser)
+
+
+def _train_flags(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True, title="kinds")
+    for kind in TRAINED:
+        meaning = CONFIGS[kind].__doc__.strip()
+        child = kinds.add_parser(kind, help=meaning, description=meaning)
+        if kind != "starter":
+            _campaign_flag(child)
+            child.add_argument("--policy", metavar="VERSION", help="the version it starts from")
+        if kind == "ppo":
+            child.add_argument("--reward", metavar="VERSION", help="the reward model; default: the newest")
+        _option_flags(child, kind)
+        _json_flag(child)
+
+
+def _generate_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", metavar="VERSION", help="who writes; default: the campaign's current policy")
+    parser.add_argument(
+        "--against", metavar="VERSION", help="compare with this one; default: the parent; 'none': write alone"
+    )
+    _campaign_flag(parser)
+    _option_flags(parser, "generate")
+
+
+def _evaluate_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", metavar="VERSION", help="default: the campaign's current policy")
+    parser.add_argument("--against", metavar="VERSION", help="the baseline; default: the parent; 'none': no baseline")
+    parser.add_argument("--reward", metavar="VERSION", help="the reward model that measures; default: the newest")
+    _campaign_flag(parser)
+    _option_flags(parser, "evaluate")
+
+
+def _backup_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the zip to write")
+    parser.add_argument("--without-runs", action="store_true", help="leave out run directories, models included")
+
+
+def _restore_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a zip that `backup` wrote; the data folder must be empty")
+
+
+VERBS = {
+    "import": Verb("take in prompts, completions and rankings", _import_flags, verbs_data.import_files),
+    "export": Verb("write what people said as Parquet", _export_flags, verbs_data.export),
+    "simulate": Verb("synthetic annotators rank what is open", _simulate_flags, verbs_data.simulate),
+    "train": Verb("start a training run and wait for it", _train_flags, verbs_runs.train),
+    "generate": Verb("write completions and open tasks for them", _generate_flags, verbs_runs.generate),
+    "evaluate": Verb("measure a version against a baseline, without people", _evaluate_flags, verbs_runs.evaluate),
+    "report": Verb("counts, agreement, strengths", _campaign_flag, verbs_data.report),
+    "backup": Verb("write everything into one file", _backup_flags, verbs_data.backup),
+    "restore": Verb("fill an empty data folder from a backup", _restore_flags, verbs_data.restore),
+    "check": Verb("look for anything that does not fit together", lambda parser: None, verbs_data.check),
+}

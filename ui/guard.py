@@ -1,0 +1,164 @@
+"""Stops requests before any page or handler sees them: foreign origins, anonymous visitors, pages above one's role.
+
+Pure ASGI around the whole app, so that Gradio's own routes are covered too. It is the outer wall only: handlers
+and routes still ask `auth.require` themselves. It never trusts an address.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import quote, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from storage.records import Person
+from ui.auth import Auth
+
+PUBLIC = ("/login", "/join", "/logout", "/healthz", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events")
+PUBLIC_FOLDERS = ("/vendor/", "/assets/", "/static/", "/api/v1/")  # program files, and the API, which asks itself
+WHOLE_APP = ("/config", "/gradio_api/info", "/gradio_api/openapi.json")  # every page, unless one is named
+CLOSED = (
+    "/monitoring",
+    "/gradio_api/mcp",
+    "/gradio_api/runs",
+    "/gradio_api/run-history",
+    "/gradio_api/dev",
+    "/svelte/",
+)
+CLOSED_TOO = ("/gradio_api/vibe", "/gradio_api/deep_link", "/gradio_api/proxy=", "/gradio_api/process_recording")
+LARGE_BODIES = ("/gradio_api/upload", "/api/v1/imports")  # files that leads bring
+BODY_LIMIT = 4_000_000  # bytes of any other request
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"content-security-policy", b"frame-ancestors 'self' https://huggingface.co"),
+)
+
+
+class BodyTooLarge(Exception):
+    """A request body above the limit of its path."""
+
+
+class Guard:
+    """ASGI middleware. `pages` maps page paths without slashes ("" is the first page) to the role they need."""
+
+    def __init__(self, app: ASGIApp, auth: Auth, pages: Mapping[str, str]):
+        self.app, self.auth, self.pages = app, auth, pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self.app(scope, receive, send)
+        if scope["type"] != "http":  # no web sockets here
+            return await send({"type": "websocket.close", "code": 1008})
+        request = Request(scope)
+        send = with_headers(send)
+        refusal = await self.refusal(request)
+        if refusal is not None:
+            return await refusal(scope, receive, send)
+        started = Started(send)
+        try:
+            await self.app(scope, limited(receive, request), started)
+        except BodyTooLarge:
+            if not started.begun:
+                await PlainTextResponse("The request is too large.", 413)(scope, receive, send)
+
+    async def refusal(self, request: Request) -> Response | None:
+        """The answer that ends this request here, or None to let it pass."""
+        if foreign(request):
+            return PlainTextResponse("Refused: the request comes from another site.", 403)
+        path = request.url.path
+        if too_large(request):
+            return PlainTextResponse("The request is too large.", 413)
+        if path.rstrip("/") in PUBLIC or path.startswith(PUBLIC_FOLDERS) or path.endswith("/theme.css"):
+            return None
+        person = await run_in_threadpool(self.auth.person_of, request)
+        if person is None:
+            return ask_to_sign_in(request)
+        if path.startswith(CLOSED + CLOSED_TOO):
+            return PlainTextResponse("Not offered here.", 404)
+        return self.role_refusal(request, person)
+
+    def role_refusal(self, request: Request, person: Person) -> Response | None:
+        """A 403 where the path needs more than this person's role."""
+        role = self.role_for(request)
+        if role is None or person.may(role):
+            return None
+        return PlainTextResponse(f"This page needs the role {role}; yours is {person.role}.", 403)
+
+    def role_for(self, request: Request) -> str | None:
+        """The role that a path needs, or None where any signed-in person may ask (handlers ask again)."""
+        path = request.url.path
+        if path.startswith(LARGE_BODIES):
+            return "lead"
+        page = path.strip("/")
+        if path.rstrip("/") in WHOLE_APP or page == "":
+            page = request.query_params.get("page", "" if page == "" else "*")
+            return self.pages.get(page, "admin")
+        return self.pages.get(page)
+
+
+class Started:
+    """Passes messages on and remembers whether the answer has begun."""
+
+    def __init__(self, send: Send):
+        self.send, self.begun = send, False
+
+    async def __call__(self, message: Message) -> None:
+        self.begun = True
+        await self.send(message)
+
+
+def foreign(request: Request) -> bool:
+    """Whether a browser sent this from a page of another site."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return False
+    host = request.headers.get("x-forwarded-host") or request.headers.get("host", "")
+    return urlsplit(origin).netloc.lower() != host.lower()
+
+
+def ask_to_sign_in(request: Request) -> Response:
+    """To the sign-in page for somebody who opens a page, 401 for a script."""
+    opens_page = request.method in ("GET", "HEAD") and not request.url.path.startswith(("/gradio_api", "/config"))
+    if not opens_page:
+        return PlainTextResponse("Sign in first.", 401)
+    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse("/login" if wanted == "/" else f"/login?next={quote(wanted)}", 303)
+
+
+def body_limit(request: Request) -> int | None:
+    """The bytes a body may have; None where files come in."""
+    return None if request.url.path.startswith(LARGE_BODIES) else BODY_LIMIT
+
+
+def too_large(request: Request) -> bool:
+    """Whether the announced length is above the limit."""
+    announced, limit = request.headers.get("content-length", ""), body_limit(request)
+    return limit is not None and announced.isdigit() and int(announced) > limit
+
+
+def limited(receive: Receive, request: Request) -> Receive:
+    """The receiving side, counting: a body without an announced length ends at the limit too."""
+    limit, taken = body_limit(request), 0
+
+    async def counted() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if limit is not None and taken > limit:
+            raise BodyTooLarge
+        return message
+
+    return counted
+
+
+def with_headers(send: Send) -> Send:
+    """The sending side, adding what keeps browsers careful: no sniffing, no foreign frames, no leaking addresses."""
+
+    async def careful(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *HEADERS]}
+        await send(message)
+
+    return careful

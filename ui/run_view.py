@@ -1,0 +1,105 @@
+"""One run as plain values, for the page, the HTTP API and the event stream alike.
+
+Reads storage and the run directory, and leaves the wish to cancel there; changes nothing else. Times
+are seconds; a figure that is not known yet is None.
+"""
+
+import math
+from datetime import UTC, datetime
+
+from pipeline.run_directory import RunDirectory
+from pipeline.services import Services
+from storage.campaigns import campaign
+from storage.people import person
+from storage.records import ENDED_STATES, Run
+from storage.runs import metrics
+from storage.versions import versions
+
+
+class NotCancellable(ValueError):
+    """A run that has ended, or whose directory is not there yet, was asked to end."""
+
+
+def request_cancel(services: Services, run: Run) -> None:
+    """Ask a run to end: the job saves a checkpoint first, the monitor changes its state. Raises NotCancellable."""
+    if run.state in ENDED_STATES:
+        raise NotCancellable(f"run: found {run.id} {run.state}, expected one that has not ended")
+    try:
+        RunDirectory(services.directory(run)).request_cancel()
+    except FileNotFoundError:
+        raise NotCancellable(f"run: found {run.id} still being prepared, expected its directory; try again") from None
+
+
+def summary(services: Services, run: Run, now: datetime | None = None) -> dict:
+    """Where a run stands: state and reason, step of total, elapsed and remaining seconds."""
+    now = now or datetime.now(UTC)
+    files = RunDirectory(services.directory(run))
+    status = files.status() or {}
+    ended = run.state in ENDED_STATES
+    step, total = int(status.get("step") or 0), int(status.get("total") or 0)
+    until = (run.changed or now) if ended else now
+    return {
+        "run": run.id,
+        "kind": run.kind,
+        "campaign": campaign_name(services, run.campaign_id),
+        "state": run.state,
+        "reason": run.reason,
+        "created": run.created.isoformat(),
+        "elapsed": round(max(0.0, (until - run.created).total_seconds()), 1),
+        "remaining": None if ended else _remaining(run, step, total, now),
+        "step": step,
+        "total": total,
+        "message": str(status.get("message") or ""),
+        "cancelling": not ended and files.cancel_requested(),
+        "data_hash": run.data_hash,
+    }
+
+
+def _remaining(run: Run, step: int, total: int, now: datetime) -> float | None:
+    """Steps still to do at the speed since the run became `running`."""
+    if run.state != "running" or not 0 < step <= total or run.changed is None:
+        return None
+    passed = (now - run.changed).total_seconds()
+    return round(max(0.0, passed * (total - step) / step), 1)
+
+
+def detail(services: Services, run: Run) -> dict:
+    """The summary with what was asked, what came out, and for a failure its sentence and the log's end."""
+    files = RunDirectory(services.directory(run))
+    result, error = files.result() or {}, files.error() or {}
+    made = [version.name for version in versions(services.database) if version.run_id == run.id]
+    starter = person(services.database, run.created_by) if run.created_by is not None else None
+    return summary(services, run) | {
+        "options": dict(run.options),
+        "models": models(files),
+        "created_by": starter.name if starter else None,
+        "version": made[0] if made else None,
+        "metrics": {name: finite(value) for name, value in (result.get("metrics") or {}).items()},
+        "sizes": dict(result.get("sizes") or {}),
+        "seconds": result.get("seconds"),
+        "error": (error.get("message") or run.reason) if run.state == "failed" else None,
+        "log": files.log_tail(40) if run.state == "failed" else "",
+    }
+
+
+def curve_rows(services: Services, run_id: str) -> list[dict]:
+    """The run's metric rows with figures that JSON cannot say (NaN, infinity) as None."""
+    return [{name: finite(value) for name, value in row.items()} for row in metrics(services.database, run_id)]
+
+
+def finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def models(files: RunDirectory) -> dict[str, str]:
+    """The names of the model versions the run works with, by role."""
+    try:
+        found = files.config().get("models") or {}
+    except (FileNotFoundError, ValueError):
+        return {}  # queued: launch has not written the directory yet
+    return {role: str(model.get("name")) for role, model in found.items() if isinstance(model, dict)}
+
+
+def campaign_name(services: Services, campaign_id: int | None) -> str | None:
+    found = campaign(services.database, campaign_id) if campaign_id is not None else None
+    return found.name if found else None
