@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -44,7 +45,6 @@ class LocalBackend:
 
     def __init__(self, project_root: Path):
         self.project_root = Path(project_root)
-        self._children: dict[int, subprocess.Popen] = {}
 
     def submit(self, run_directory: Path, module: str, nice: bool = True) -> str:
         """Start the job in a session of its own, its output straight to log.txt."""
@@ -59,12 +59,13 @@ class LocalBackend:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._children[child.pid] = child
         process = psutil.Process(child.pid)
         if nice:
             process.nice(NICENESS)  # before Python has started a second thread: threads inherit it
+        handle = _handle(child.pid, process.create_time())
         write_json(directory / "process.json", {"pid": child.pid, "started": process.create_time()})
-        return _handle(child.pid, process.create_time())
+        threading.Thread(target=child.wait, name=f"reap {child.pid}", daemon=True).start()  # leaves no zombie
+        return handle
 
     def find(self, run_directory: Path) -> str | None:
         """From process.json, or from the command lines of running processes where not even that was written."""
@@ -79,11 +80,8 @@ class LocalBackend:
         return None
 
     def alive(self, handle: str) -> bool:
-        """Whether that very process runs; reaps it when it was our child and has ended."""
+        """Whether that very process runs; one that has ended and waits for its parent does not."""
         pid, started = _parse(handle)
-        child = self._children.get(pid)
-        if child is not None and child.poll() is not None:
-            del self._children[pid]
         try:
             process = psutil.Process(pid)
             same = abs(process.create_time() - started) <= START_TIME_TOLERANCE

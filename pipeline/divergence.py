@@ -41,7 +41,7 @@ def sampled_kl(
     prompts: Sequence[list[int]],
     max_new_tokens: int,
     temperature: float = 1.0,
-    seed: int = 0,
+    seed: int | torch.Generator = 0,
     count: int = 256,
 ) -> Divergence:
     """KL of policy to reference over `count` completions of the prompts (ids), each prompt about as often."""

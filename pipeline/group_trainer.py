@@ -3,19 +3,22 @@
 The caller gives one function from (model, groups) to one score per completion: the reward itself, or
 DPO's implicit reward. This module makes the Bradley-Terry loss of all pairs from it, steps, evaluates on
 held-out groups, and ties the trainer to the run directory: metrics, status, cancel, checkpoint, resume.
-Dropout stays off, so a completion has one score. It saves no final model and judges no result.
+The model's own dropout stays off, so a completion has one score; a reward model may be trained with
+dropout on its input embeddings. It saves no final model and judges no result.
 """
 
 import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from pipeline.groups import Group, GroupData, collate, group_batches, total_weight
@@ -31,13 +34,19 @@ SAVE_SECONDS = 300.0  # between checkpoints within an epoch; every epoch ends wi
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train: passes, prompts per optimizer step, AdamW's peak rate, seed."""
+    """How long and how fast to train: passes, prompts per optimizer step, AdamW's peak rate, seed.
+
+    centering weighs the mean squared score; input_dropout is the share of each input embedding that is
+    dropped while training.
+    """
 
     epochs: float
     groups_per_step: int
     learning_rate: float
     seed: int
     centering: float = 0.0
+    input_dropout: float = 0.0
+    weight_decay: float = 0.0
     token_budget: int = TOKEN_BUDGET
 
 
@@ -74,10 +83,11 @@ class GroupTrainer(Trainer):
         weight, completions = total_weight(groups), sum(len(g.completions) for g in groups)
         model.eval()  # gradients flow all the same; only dropout is off
         total = 0.0
-        for part in group_batches(groups, self.schedule.token_budget):
-            loss = self._part_loss(model, part, weight, completions)
-            self.accelerator.backward(loss)
-            total = total + loss.detach()
+        with input_dropout(self.model, self.schedule.input_dropout):
+            for part in group_batches(groups, self.schedule.token_budget):
+                loss = self._part_loss(model, part, weight, completions)
+                self.accelerator.backward(loss)
+                total = total + loss.detach()
         if not math.isfinite(float(total)):
             raise Refused(f"The loss is {float(total)} at step {self.state.global_step}; lower the learning rate.")
         return total
@@ -108,6 +118,19 @@ class GroupTrainer(Trainer):
     def floating_point_ops(self, inputs) -> int:
         """Not counted."""
         return 0
+
+
+@contextmanager
+def input_dropout(model: nn.Module, share: float) -> Iterator[None]:
+    """Drop a share of every input embedding meanwhile, whatever the architecture; 0 changes nothing."""
+    if not share:
+        yield
+        return
+    hook = model.get_input_embeddings().register_forward_hook(lambda _, __, out: dropout(out, share))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @dataclass
@@ -234,7 +257,7 @@ def _arguments(run: RunDirectory, schedule: Schedule, evaluate: bool) -> Trainin
         num_train_epochs=schedule.epochs,
         learning_rate=schedule.learning_rate,
         lr_scheduler_type="linear",
-        weight_decay=0.0,
+        weight_decay=schedule.weight_decay,
         max_grad_norm=1.0,
         seed=schedule.seed,
         data_seed=schedule.seed,

@@ -50,7 +50,8 @@ def launch(
         config["prompts"] = COMPARED_PROMPTS
     frozen = freeze(services.database, campaign_id, kind)
     run = runs.create_run(services.database, kind, campaign_id, config, created_by)
-    runs.set_data_hash(services.database, run.id, frozen.data_hash)
+    if frozen.data_hash:
+        runs.set_data_hash(services.database, run.id, frozen.data_hash)
     try:
         _prepare(services, run, campaign, config, chosen, frozen)
     except OSError as error:

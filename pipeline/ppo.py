@@ -27,8 +27,9 @@ from pipeline.rollout import Clock, Rollout, Scorer, TrainPrompt, collect, gener
 from pipeline.run_directory import RunDirectory
 
 CHECKPOINT = "ppo.pt"
+MEASURED = 256  # completions that the trained policy is measured on
 SAMPLE_EVERY = 5  # rollouts between sample texts in the metrics
-KL_HORIZONS = 8.0  # the adaptive coefficient's horizon is the run's episodes divided by this
+KL_HORIZON = 2  # rollouts; the coefficient changes by at most a tenth from one rollout to the next
 
 
 def work(run: RunDirectory, config: dict) -> dict:
@@ -141,7 +142,7 @@ class Training:
     def learn(self, rollout: Rollout) -> dict[str, float]:
         """Update on a rollout, move on by its episodes, and say what happened."""
         options, clock = self.options, Clock()
-        value_only = self.rollouts < options.critic_warmup
+        value_only = self.rollouts < min(options.critic_warmup, options.episodes // options.batch_size // 4)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * (1 - self.episodes / options.episodes)
         draws = generator(options.seed, 3, self.rollouts)
@@ -149,13 +150,18 @@ class Training:
         clock.lap("train")
         count = len(rollout.sequences)
         if not value_only:
-            kl, horizon = rollout.metrics["objective/kl"], options.episodes / KL_HORIZONS
-            self.kl_coefficient = adapted_kl_coefficient(
-                self.kl_coefficient, kl, options.kl_target, count, max(horizon, count)
-            )
+            self._adapt(rollout.metrics["objective/kl"])
         self.rollouts, self.episodes = self.rollouts + 1, self.episodes + count
         rate = self.optimizer.param_groups[0]["lr"]
         return {**rollout.metrics, **found, **clock.laps, "learning_rate": rate, "episodes": self.episodes}
+
+    def _adapt(self, kl: float) -> None:
+        """Move the KL coefficient towards kl_target, never below its start: every run begins far under the target,
+        and a coefficient lowered on the way there lets the policy shoot past it."""
+        options = self.options
+        horizon = KL_HORIZON * options.batch_size
+        found = adapted_kl_coefficient(self.kl_coefficient, kl, options.kl_target, options.batch_size, horizon)
+        self.kl_coefficient = max(found, options.kl_coefficient)
 
     def _passes_kl_stop(self, kl: float) -> bool:
         """Whether the policy went too far; if so it goes back to the last weights that did not."""
@@ -180,7 +186,7 @@ class Training:
                 p.copy_(self.last_good[name])
 
     def measured(self, prompts: Sequence[TrainPrompt]) -> tuple[Divergence, Tensor]:
-        """The trained policy's KL to the reference and its scores [256], on fresh samples of train prompts."""
+        """The trained policy's KL to the reference and its scores, on fresh samples of train prompts."""
         found = self._divergence(prompts)
         if not self.stopped and self._passes_kl_stop(found.kl):
             found = self._divergence(prompts)
@@ -191,8 +197,15 @@ class Training:
     def _divergence(self, prompts: Sequence[TrainPrompt]) -> Divergence:
         options = self.options
         ids = [p.ids for p in prompts]
-        draws = int(torch.randint(2**31, (1,), generator=generator(options.seed, 4)))
-        return sampled_kl(self.actor.policy, self.reference, ids, options.max_new_tokens, options.temperature, draws)
+        return sampled_kl(
+            self.actor.policy,
+            self.reference,
+            ids,
+            options.max_new_tokens,
+            options.temperature,
+            generator(options.seed, 4),
+            MEASURED,
+        )
 
     def _sample_text(self, prompts: Sequence[TrainPrompt], rollout: Rollout) -> str:
         first = prompts_at(prompts, self.episodes - len(rollout.sequences), 1, self.options.seed)[0]

@@ -40,13 +40,13 @@ class LaunchRefused(RuntimeError):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The tables of one run by name, their content hash and the watermark they were read at.
+    """The tables of one run by name, their content hash (None without tables) and the watermark they were read at.
 
     sizes: {"prompts": {"train": n, "eval": m}, …} with the rows of each split, without one where a table has none.
     """
 
     tables: dict[str, pa.Table] = field(default_factory=dict)
-    data_hash: str = ""
+    data_hash: str | None = None
     watermark: int = 0
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -65,7 +65,8 @@ def freeze(database: Database, campaign_id: int | None, kind: str) -> Snapshot:
     elif "prompts" in TABLES[kind]:
         tables = {"prompts": _prompts(database, campaign_id, kind)}
     tables = {name: _sorted(table, ORDER[name]) for name, table in tables.items()}
-    return Snapshot(tables, content_hash(tables), watermark, {name: _splits(table) for name, table in tables.items()})
+    data_hash = content_hash(tables) if tables else None
+    return Snapshot(tables, data_hash, watermark, {name: _splits(table) for name, table in tables.items()})
 
 
 def content_hash(tables: dict[str, pa.Table]) -> str:

@@ -36,6 +36,8 @@ VOCABULARY = 1024  # leaves nearly every word of the corpus one token
 POSITIONS = 1024
 WARMUP_STEPS, LAST_SHARE = 20, 0.02  # of the learning rate
 EMBEDDING_LEARNING_RATE = 2e-3
+MUON_WEIGHT_DECAY = 0.1
+SHARPENED = 0.9  # samples at temperature 1 are those the training would give at this one; see `sharpen`
 EVALUATED = 256
 LENGTH_NOISE = 20  # tokens; rows of exactly one length are of one family, and the steps pull one way
 SPECIAL = {"pad_token": "<|pad|>", "bos_token": "<|bos|>", "eos_token": "<|eos|>"}
@@ -58,7 +60,7 @@ def work(run: RunDirectory, config: dict) -> dict:
     policy.model.to(policy.device)
     loss = _fit(run, policy, options, encode(tokenizer, texts))
     run.write_status("running", options.steps, options.steps, "trying the policy out")
-    policy.model.eval()
+    sharpen(policy.model.eval(), SHARPENED)
     save_policy(policy, run.model)
     return {
         "model": "artifacts/model",
@@ -146,9 +148,19 @@ def optimizers(model: torch.nn.Module, learning_rate: float) -> list[torch.optim
     kept = {id(p) for p in matrices}
     rest = [p for _, p in parameters if id(p) not in kept]
     return [
-        torch.optim.Muon(matrices, lr=learning_rate, weight_decay=0.0),
+        torch.optim.Muon(matrices, lr=learning_rate, weight_decay=MUON_WEIGHT_DECAY),
         torch.optim.AdamW(rest, lr=EMBEDDING_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0),
     ]
+
+
+def sharpen(model: LlamaForCausalLM, temperature: float) -> None:
+    """Divide all logits by a temperature for good, in the gain of the last norm.
+
+    A short training leaves about 0.2 % of each token's mass on words that break the sentence. 0.9 halves the
+    share of broken answers (6 to 3 %) and costs 4 % of the spread of quality within a prompt.
+    """
+    with torch.no_grad():
+        model.model.norm.weight /= temperature
 
 
 def rate_at(step: int, steps: int) -> float:

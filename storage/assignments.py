@@ -42,6 +42,16 @@ class Assignments:
     def __init__(self, database: Database, lease_seconds: float = 1800, clock: Callable[[], float] = time.time):
         self._database, self._lease_seconds, self._clock = database, lease_seconds, clock
         self._lock = threading.RLock()
+        database.pool = self
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Start afresh from what is stored."""
+        with self._lock:
+            self._forget_all()
+            self._load()
+
+    def _forget_all(self) -> None:
         self._states: dict[int, str] = {}
         self._tasks: dict[int, Task] = {}
         self._queues: dict[int, TaskQueue] = defaultdict(TaskQueue)
@@ -51,9 +61,6 @@ class Assignments:
         self._in_hand: dict[int, dict[int, _Hold]] = defaultdict(dict)  # person -> task -> hold
         self._leases: dict[str, _Hold] = {}
         self._expiries: list[tuple[float, str]] = []
-        with self._lock:
-            database.pool = self
-            self._rebuild()
 
     # ---- for annotators
     def claim(self, person_id: int, campaign_id: int | None = None) -> Assignment | None:
@@ -249,7 +256,7 @@ class Assignments:
         self._requeue(answer.task_id)
 
     # ---- at start
-    def _rebuild(self) -> None:
+    def _load(self) -> None:
         with self._database.read() as cursor:
             self._states = dict(cursor.execute("SELECT campaign_id, state FROM campaign_now").fetchall())
             for row in cursor.execute(

@@ -66,8 +66,8 @@ def backup(
             tables = _write_tables(database, archive, say)
             for name in LOOSE_FILES:
                 _add(archive, database.folder / name, name)
-            for directory in directories:
-                say(f"adding {directory.name}")
+            for number, directory in enumerate(directories):
+                say(f"adding runs ({number + 1} of {len(directories)}, now {directory.name})")
                 _add_run(archive, directory)
             facts = {"format": FORMAT, "created": datetime.now(UTC).isoformat(), "tables": tables}
             archive.writestr("backup.json", json.dumps(facts | {"schema": _schema(database)}, indent=1))
@@ -145,8 +145,8 @@ def _write_tables(database: Database, archive: zipfile.ZipFile, say: Callable[[s
         names = cursor.execute(
             "SELECT table_name FROM duckdb_tables() WHERE table_name <> 'schema_version' ORDER BY table_name"
         ).fetchall()
+        say(f"writing {len(names)} tables")
         for (name,) in names:
-            say(f"writing table {name}")
             table = cursor.sql(f'SELECT * FROM "{name}"').to_arrow_table()
             buffer = io.BytesIO()
             pq.write_table(table, buffer, compression="zstd")
@@ -162,8 +162,8 @@ def _insert_tables(
     """All or nothing: one transaction."""
 
     def work(cursor) -> None:
+        say(f"reading {len(tables)} tables")
         for name, rows in tables.items():
-            say(f"reading table {name}")
             table = pq.read_table(io.BytesIO(archive.read(f"tables/{name}.parquet")))
             if table.num_rows != rows:
                 raise BackupRefused(f"table {name}: found {table.num_rows} rows, expected {rows}; the file is damaged")

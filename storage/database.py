@@ -11,43 +11,33 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 
+from storage.changes import (
+    Change,
+    CommittedButStopped,
+    Cursor,
+    Outcomes,
+    Pool,
+    StorageInterrupted,
+    commit,
+    next_group,
+    one_by_one,
+    refuse,
+)
 from storage.connection import DatabaseDamaged, DatabaseInUse, connect, lock_folder
 from storage.journal import Journal, Replay, replay
 from storage.migrations import migrate
 
-if TYPE_CHECKING:
-    from storage.assignments import Assignments
-
 __all__ = ["Cursor", "Database", "DatabaseDamaged", "DatabaseInUse", "StorageInterrupted", "itself"]
 log = logging.getLogger(__name__)
-Cursor = duckdb.DuckDBPyConnection
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-GROUP = 256  # changes in one transaction at most
 READERS_GRACE = 10.0  # seconds that a reopening waits for readers to end
-
-
-class StorageInterrupted(RuntimeError):
-    """The database closed under a change (a full disk, or `close`). Sending the same answer again is safe."""
-
-
-@dataclass
-class _Change:
-    """One caller's change: `work` gets the items of all waiting changes that share it, in order of arrival."""
-
-    work: Callable[[Cursor, Sequence[Any]], Sequence[Any]]
-    item: Any
-    journal: Callable[[Any], Iterable[Mapping]] | None = None
-    tell: Callable[[Any], object] | None = None
-    done: Future = field(default_factory=Future)
 
 
 class Database:
@@ -60,11 +50,11 @@ class Database:
     def __init__(self, folder: Path | None):
         self.folder = Path(folder) if folder is not None else None
         self.notices: list[str] = []
-        self.pool: Assignments | None = None
+        self.pool: Pool | None = None
         self._journal: Journal | None = lock_folder(self.folder) if self.folder else None
         self._readers: set[Cursor] = set()
         self._door = threading.Condition(threading.RLock())
-        self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
         self._closed = False
         self._connection: duckdb.DuckDBPyConnection | None = None
         try:
@@ -113,7 +103,7 @@ class Database:
         journal is the line to keep, or makes the lines from the value; tell makes what the pool learns from it.
         """
         lines = journal if callable(journal) or journal is None else lambda _: [journal]
-        return self._send(_Change(_one_by_one, work, lines, tell))
+        return self._send(Change(one_by_one, work, lines, tell))
 
     def join(
         self,
@@ -127,7 +117,7 @@ class Database:
         It returns one value per item; an exception among them is raised to that item's caller, and the others
         are kept. It must have changed nothing for an item that it answers with an exception.
         """
-        return self._send(_Change(work, item, journal, tell))
+        return self._send(Change(work, item, journal, tell))
 
     def close(self) -> None:
         """Finish what is waiting, checkpoint and unlock. Calling it again does nothing."""
@@ -144,6 +134,7 @@ class Database:
 
     # ---- opening
     def _open(self) -> None:
+        said = len(self.notices)
         connection = connect(self.folder, self.notices)
         try:
             migrate(connection)
@@ -152,11 +143,13 @@ class Database:
         except BaseException:
             connection.close()
             raise
+        for notice in self.notices[said:]:
+            log.warning(notice)
         with self._door:
             self._connection = connection
 
     def _report(self, found: Replay) -> None:
-        """Say in `notices` and the log what start-up repaired or could not place."""
+        """Say in `notices` what start-up repaired or could not place."""
         name = self._journal.path
         if found.restored:
             self.notices.append(f"{found.restored} answers were restored from {name}.")
@@ -167,8 +160,6 @@ class Database:
             )
         if found.unreadable:
             self.notices.append(f"{found.unreadable} lines of {name} cannot be read and were left as they are.")
-        for notice in self.notices:
-            log.warning(notice)
 
     def _shut_connection(self) -> None:
         """Close once the readers have ended; those that do not end in time are interrupted."""
@@ -183,7 +174,7 @@ class Database:
             self._connection = None
 
     # ---- the writer thread
-    def _send(self, change: _Change) -> Any:
+    def _send(self, change: Change) -> Any:
         if threading.current_thread() is self._writer:
             raise RuntimeError("write() was called inside a change; do it all in one `work`.")
         with self._door:
@@ -193,52 +184,41 @@ class Database:
         return change.done.result()
 
     def _write_until_closed(self) -> None:
-        while group := self._next_group():
+        while group := next_group(self._changes):
             try:
-                self._commit(group)
-            except duckdb.FatalException as error:
-                self._reopen(group, error)
+                for failed in self._commit(group):  # one of them is at fault: each for itself
+                    self._commit([failed])
             except BaseException as error:  # nobody may wait for ever, whatever happened
                 log.exception("The writer failed.")
-                _refuse(group, error)
+                refuse(group, error)
 
-    def _next_group(self) -> list[_Change]:
-        """What is waiting, at least one change; empty once the database closes."""
-        if (first := self._changes.get()) is None:
+    def _commit(self, group: list[Change]) -> list[Change]:
+        """The group in one transaction; returns its changes if something in it failed."""
+        try:
+            with self._connection_of_writer().cursor() as cursor:
+                outcomes = commit(cursor, group)
+        except CommittedButStopped as stopped:
+            outcomes = stopped.outcomes
+            self._reopen(stopped.reason)
+        except duckdb.FatalException as error:
+            self._reopen(error)
+            reason = f"The database had to be reopened ({error}). Check that the disk has room, then send again."
+            refuse(group, StorageInterrupted(reason))
             return []
-        group = [first]
-        with suppress(queue.Empty):
-            while len(group) < GROUP:
-                change = self._changes.get_nowait()
-                if change is None:
-                    self._changes.put(None)
-                    break
-                group.append(change)
-        return group
-
-    def _commit(self, group: list[_Change]) -> None:
-        with self._connection_of_writer().cursor() as cursor:
-            try:
-                outcomes = _transaction(cursor, group)
-            except duckdb.FatalException:
-                raise
-            except Exception as error:
-                if len(group) == 1:
-                    _refuse(group, error)
-                    return
-                outcomes = None
-        if outcomes is None:
-            for change in group:  # find the poisonous one: each for itself
-                self._commit([change])
-            return
+        except Exception as error:
+            if len(group) > 1:
+                return group
+            refuse(group, error)
+            return []
         self._acknowledge(outcomes)
+        return []
 
     def _connection_of_writer(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:  # the last reopening failed; the disk may have room by now
             self._open()
         return self._connection
 
-    def _acknowledge(self, outcomes: list[tuple[_Change, Any]]) -> None:
+    def _acknowledge(self, outcomes: Outcomes) -> None:
         """Tell the pool, write the journal, and only then let the callers go."""
         kept = [(change, value) for change, value in outcomes if not isinstance(value, Exception)]
         for change, value in kept:
@@ -266,52 +246,23 @@ class Database:
             )
         return None
 
-    def _reopen(self, group: list[_Change], error: duckdb.FatalException) -> None:
-        """After a FatalException even reads fail until every connection has closed; what was committed is kept."""
+    def _reopen(self, error: duckdb.FatalException) -> None:
+        """After a FatalException even reads fail until every connection has closed; what was committed is kept.
+
+        The pool starts afresh from storage: it cannot know what became of the change that failed.
+        """
         log.error("DuckDB stopped: %s. Reopening.", error)
-        waiting = [change for change in group if not change.done.done()]
-        if self.folder is not None:
-            try:
-                self._shut_connection()
-                self._open()
-            except Exception:
-                log.exception("The database could not be opened again; the next change tries once more.")
-        reason = f"The database had to be reopened ({error}). Check that the disk has room, then send again."
-        _refuse(waiting, StorageInterrupted(reason))
+        if self.folder is None:
+            return
+        try:
+            self._shut_connection()
+            self._open()
+            if self.pool is not None:
+                self.pool.rebuild()
+        except Exception:
+            log.exception("The database could not be opened again; the next change tries once more.")
 
 
 def itself(value: Result) -> Result:
     """What a change tells the pool where its value is the news."""
     return value
-
-
-def _one_by_one(cursor: Cursor, works: Sequence[Callable[[Cursor], Any]]) -> list[Any]:
-    return [work(cursor) for work in works]
-
-
-def _transaction(cursor: Cursor, group: list[_Change]) -> list[tuple[_Change, Any]]:
-    """All changes of the group in one transaction, with their values in the order in which they took effect.
-
-    Changes with the same work are given to it together. The callers wait side by side, so no order is owed.
-    """
-    together: dict[Callable, list[_Change]] = {}
-    for change in group:
-        together.setdefault(change.work, []).append(change)
-    outcomes: list[tuple[_Change, Any]] = []
-    cursor.execute("BEGIN")
-    try:
-        for work, changes in together.items():
-            values = work(cursor, [change.item for change in changes])
-            outcomes += zip(changes, values, strict=True)
-        cursor.execute("COMMIT")
-    except BaseException:
-        with suppress(duckdb.Error):  # a failed COMMIT has already ended the transaction
-            cursor.execute("ROLLBACK")
-        raise
-    return outcomes
-
-
-def _refuse(group: list[_Change], error: BaseException) -> None:
-    for change in group:
-        if not change.done.done():
-            change.done.set_exception(error)

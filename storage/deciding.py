@@ -5,7 +5,7 @@ functions for pages are in rankings.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -96,7 +96,7 @@ def decide(cursor: Cursor, drafts: Sequence[Draft]) -> list[Decided | Exception]
             seq = outcome.seq
             _take_in(task, outcome)
             witnesses = {"content_hash": task.content_hash, "person": names.get(draft.person_id)}
-            outcome = Decided(outcome, asdict(outcome) | witnesses)
+            outcome = Decided(outcome, vars(outcome) | witnesses)
         outcomes.append(Decided(outcome, None) if isinstance(outcome, Answer) else outcome)
     new = [outcome.line for outcome in outcomes if isinstance(outcome, Decided) and outcome.line]
     with cursor.appender("answer") as appender:

@@ -176,7 +176,7 @@ def _completion(row: object, place: int) -> NewCompletion:
     require(isinstance(row, dict), where, row, "an object with model and text")
     key = row.get("id")
     key = f"#{place + 1}" if key is None else _text(key, f"{where}.id")
-    model, text = _text(row.get("model"), f"{where}.model"), _text(row.get("text"), f"{where}.text")
+    model, text = _text(row.get("model"), f"{where}.model"), _reply(row.get("text"), f"{where}.text")
     settings = row.get("settings")
     require(settings is None or isinstance(settings, dict), f"{where}.settings", settings, "an object")
     further = {name: value for name, value in row.items() if name not in ("id", "model", "text", "settings")}
@@ -197,7 +197,7 @@ def _answer(value: object, name: str) -> str:
         alone = len(turns) == 1 and turns[0].role == "assistant"
         require(alone, name, value, "text, or one assistant message with the conversation before it in prompt")
         return turns[0].content
-    return _text(value, name)
+    return _reply(value, name)
 
 
 def _annotations(record: dict, completions: tuple[NewCompletion, ...]) -> tuple[Annotation, ...]:
@@ -224,6 +224,13 @@ def _array(record: dict, name: str) -> list:
     value = record.get(name)
     require(value is None or isinstance(value, list), name, value, "a list")
     return value or []
+
+
+def _reply(value: object, name: str) -> str:
+    """What a model said: text that may be empty, since saying nothing is an answer that people can rank."""
+    require(value is not None, name, "nothing", "a text (an empty one where the model said nothing)")
+    require(isinstance(value, str), name, value, "a text")
+    return value
 
 
 def _text(value: object, name: str) -> str:

@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from storage.assignments import Assignments, find_assignment
+from storage.changes import Pool
 from storage.database import Cursor, Database
 from storage.deciding import (
     COLUMNS,
@@ -190,7 +191,7 @@ def _ranks(submission: Submission, task: Task) -> tuple[int, ...]:
     return tuple(rank_of[c] for c in task.completion_ids)
 
 
-def _send(db: Database, pool: Assignments | None, draft: Draft) -> Answer:
+def _send(db: Database, pool: Pool | None, draft: Draft) -> Answer:
     if pool is None:
         raise RuntimeError("No pool serves this database, so nobody knows who is at work. Make an Assignments first.")
     try:

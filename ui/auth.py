@@ -37,7 +37,7 @@ class Auth:
     def __init__(self, services: Services, secret: str):
         self.services = services
         self.signer = URLSafeTimedSerializer(secret, salt="rankloop-session")
-        self.attempts = Attempts()
+        self.failures_by_name, self.failures_by_address = Attempts(8), Attempts(40)
         self._tokens: set[str] = set()
         self._lock = threading.Lock()
 
@@ -132,28 +132,22 @@ class Auth:
 class Attempts:
     """Counts failures by key: more than `limit` within `seconds` and the key has to wait."""
 
-    def __init__(self, limit: int = 8, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, limit: int, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic):
         self.limit, self.seconds, self.clock = limit, seconds, clock
         self._failures: dict[str, deque[float]] = defaultdict(deque)
         self._lock = threading.Lock()
 
-    def must_wait(self, *keys: str) -> bool:
-        """Whether any of the keys has failed too often lately."""
+    def must_wait(self, key: str) -> bool:
+        """Whether this key has failed too often lately."""
         with self._lock:
-            return any(len(self._recent(key)) >= self.limit for key in keys)
+            return len(self._recent(key)) >= self.limit
 
-    def failed(self, *keys: str) -> None:
-        """Count a failure for each key."""
+    def failed(self, key: str) -> None:
+        """Count a failure."""
         with self._lock:
             if len(self._failures) > 10_000:
                 self._failures.clear()
-            for key in keys:
-                self._recent(key).append(self.clock())
-
-    def forget(self) -> None:
-        """Begin again."""
-        with self._lock:
-            self._failures.clear()
+            self._recent(key).append(self.clock())
 
     def _recent(self, key: str) -> deque[float]:
         failures = self._failures[key]

@@ -15,7 +15,7 @@ from storage.records import InvalidRecord
 from ui.auth import Auth
 from ui.campaign_cards import STATES, campaign_cards, import_report
 from ui.charts import escape, wrap
-from ui.components import FAST, ONCE, SLOW, Panel, action, bound
+from ui.components import FAST, ONCE, SLOW, Panel, action, bound, refresh_every
 
 IMPORT_HELP = (
     "JSON Lines, one record per line: prompt or messages, and completions with model and text. "
@@ -179,7 +179,7 @@ def build(services: Services, auth: Auth) -> None:
     cards.act(on(act_on_card), None, [editor, chosen, *values], **ONCE)
     chosen.input(on(load_form), chosen, values, **ONCE)
     save.click(on(save_edit), [chosen, *values], [saved, cards], **ONCE)
-    gr.Timer(10).tick(on(refresh), None, cards, **ONCE)
+    refresh_every(10, on(refresh), None, cards)
 
 
 def _new_campaign_form() -> tuple:

@@ -28,20 +28,19 @@ LOSS = Panel("Loss", (("loss", "train"), ("eval/loss", "eval")))
 LEARNING_RATE = Panel("Learning rate", (("learning_rate", "learning rate"),))
 TIMES = ("time/generate", "sampling"), ("time/score", "scoring"), ("time/logprob", "log-probs"), ("time/train", "steps")
 KL = Panel("KL to the reference", (("objective/kl", "KL"),), "nats per completion", low=0.0)
+WINS = Panel("Preferred side wins", (("rewards/accuracies", "train"), ("eval/accuracy", "eval")), line=0.5)
+MARGIN = Panel("Reward margin", (("rewards/margins", "train"), ("eval/margin", "eval")), line=0.0)
+ENDED = Panel("Completions that end by themselves", (("len/eos_rate", "share"),), low=0.0, high=1.0)
 PANELS = {
-    "starter": (Panel("Loss", (("loss", "train"), ("eval/loss", "eval"), ("eval/nll", "eval nll"))), LEARNING_RATE),
-    "reward": (LOSS, Panel("Accuracy on held-out pairs", (("eval/accuracy", "accuracy"),), line=0.5), LEARNING_RATE),
-    "dpo": (
-        LOSS,
-        Panel("Preferred side wins", (("rewards/accuracies", "train"), ("eval/accuracy", "eval")), line=0.5),
-        Panel("Reward margin", (("rewards/margins", "train"), ("eval/margins", "eval")), line=0.0),
-        KL,
-    ),
+    "starter": (LOSS, LEARNING_RATE, Panel("Speed", (("tokens/s", "tokens"),), "per second", low=0.0)),
+    "generate": (Panel("Speed", (("completions/s", "completions"),), "per second", low=0.0), ENDED),
+    "reward": (LOSS, WINS, MARGIN, LEARNING_RATE),
+    "dpo": (LOSS, WINS, MARGIN, KL),
     "ppo": (
         Panel("Reward", (("objective/scores", "score"), ("objective/rlhf_reward", "score - KL penalty"))),
         KL,
         Panel("Completion length", (("len/mean", "tokens"),), "tokens"),
-        Panel("Completions that end by themselves", (("len/eos_rate", "share"),), low=0.0, high=1.0),
+        ENDED,
         Panel("Entropy", (("objective/entropy", "entropy"),), "nats"),
         Panel("Clipped updates", (("policy/clipfrac", "policy"), ("value/clipfrac", "value")), low=0.0),
         Panel("Value function", (("value/loss", "loss"), ("value/explained_var", "explained variance"))),

@@ -8,7 +8,7 @@ Imports neither gradio nor a training library, and reads no environment.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 from pipeline.configs import CONFIGS, InvalidOption
@@ -37,8 +37,8 @@ class Verb:
     """A verb's line of help, its flags, and the function that does it."""
 
     help: str
-    flags: object
-    work: object
+    flags: Callable[[argparse.ArgumentParser], None]
+    work: Callable[[argparse.Namespace, Settings], Outcome]
 
 
 def run_verb(options: argparse.Namespace, settings: Settings) -> int:

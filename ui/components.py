@@ -64,6 +64,16 @@ def action(words: str, elem_id: str) -> gr.Button:
         return gr.Button(words, variant="primary", size="md", scale=0, min_width=180, elem_id=elem_id)
 
 
+def refresh_every(seconds: float, handler: Callable, inputs: object, outputs: object) -> None:
+    """Call the handler again and again while the page is open, until it fails once.
+
+    An open page of somebody who signed out would otherwise show the same refusal every few seconds.
+    """
+    timer = gr.Timer(seconds)
+    rest = "() => ({ __type__: 'update', active: false })"  # in the browser: the server would have to ask who it is
+    timer.tick(handler, inputs, outputs, **ONCE).failure(None, None, timer, js=rest)
+
+
 def bound(handler: Callable, *given: object) -> Callable:
     """The handler with its first arguments given, in a shape whose remaining parameters gradio can read.
 

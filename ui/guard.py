@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from storage.records import Person
 from ui.auth import Auth
 
-PUBLIC = ("/login", "/join", "/logout", "/healthz", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events")
+PUBLIC = ("/login", "/join", "/logout", "/healthz", "/favicon.ico", "/robots.txt", "/theme.css")
+PUBLIC += ("/gradio_api/theme.css", "/gradio_api/startup-events")  # the second is asked by launch() itself
 PUBLIC_FOLDERS = ("/vendor/", "/assets/", "/static/", "/api/v1/")  # program files, and the API, which asks itself
 WHOLE_APP = ("/config", "/gradio_api/info", "/gradio_api/openapi.json")  # every page, unless one is named
 CLOSED = (
@@ -27,12 +28,17 @@ CLOSED = (
     "/svelte/",
 )
 CLOSED_TOO = ("/gradio_api/vibe", "/gradio_api/deep_link", "/gradio_api/proxy=", "/gradio_api/process_recording")
+FILES = ("/gradio_api/upload", "/gradio_api/file", "/api/v1/imports")  # what leads bring and take away
 LARGE_BODIES = ("/gradio_api/upload", "/api/v1/imports")  # files that leads bring
 BODY_LIMIT = 4_000_000  # bytes of any other request
+POLICY = (  # Gradio needs inline scripts and eval; nothing may come from, or go to, another site
+    b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; "
+    b"form-action 'self'; frame-ancestors 'self' https://huggingface.co"
+)
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
-    (b"content-security-policy", b"frame-ancestors 'self' https://huggingface.co"),
+    (b"content-security-policy", POLICY),
 )
 
 
@@ -70,7 +76,7 @@ class Guard:
         path = request.url.path
         if too_large(request):
             return PlainTextResponse("The request is too large.", 413)
-        if path.rstrip("/") in PUBLIC or path.startswith(PUBLIC_FOLDERS) or path.endswith("/theme.css"):
+        if path.rstrip("/") in PUBLIC or path.startswith(PUBLIC_FOLDERS):
             return None
         person = await run_in_threadpool(self.auth.person_of, request)
         if person is None:
@@ -89,7 +95,7 @@ class Guard:
     def role_for(self, request: Request) -> str | None:
         """The role that a path needs, or None where any signed-in person may ask (handlers ask again)."""
         path = request.url.path
-        if path.startswith(LARGE_BODIES):
+        if path.startswith(FILES):
             return "lead"
         page = path.strip("/")
         if path.rstrip("/") in WHOLE_APP or page == "":

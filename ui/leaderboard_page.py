@@ -10,13 +10,13 @@ from pipeline.configs import InvalidOption
 from pipeline.launch import launch
 from pipeline.services import Services
 from pipeline.snapshot import LaunchRefused
-from storage.campaigns import campaign, campaign_by_name, campaigns, set_policy
+from storage.campaigns import campaign_by_name, campaigns, set_policy
 from storage.records import Campaign
-from storage.runs import runs
 from storage.versions import version, versions
 from ui.auth import Auth
 from ui.charts import escape, wrap
 from ui.components import FAST, ONCE, Panel, action, bound
+from ui.run_view import latest_campaign
 from ui.standing import policy_card, previous, standing, version_list
 
 PARENT = "parent"  # the baseline that leaves the choice to the version's lineage
@@ -28,9 +28,7 @@ PARENT = "parent"  # the baseline that leaves the choice to the version's lineag
 def open_page(services: Services, auth: Auth, request: gr.Request):
     """Everything for the campaign whose run is newest, else for the first one."""
     who = auth.require(request, "reviewer")
-    used = [one.campaign_id for one in runs(services.database, limit=20) if one.campaign_id is not None]
-    latest = campaign(services.database, used[0]) if used else None
-    return _page(services, latest.name if latest else None, who.may("lead"))
+    return _page(services, latest_campaign(services), who.may("lead"))
 
 
 def choose(services: Services, auth: Auth, name: str | None, request: gr.Request):

@@ -12,6 +12,7 @@ from storage import runs
 from storage.records import ENDED_STATES, Run
 
 QUIET_SECONDS = 10.0
+REDRAW_SECONDS = 0.2
 
 
 class Progress:
@@ -20,16 +21,16 @@ class Progress:
     def __init__(self, stream: TextIO):
         self.stream, self.began = stream, time.monotonic()
         self._terminal = stream.isatty()
-        self._message, self._said, self._width = "", 0.0, 0
+        self._message, self._said, self._width, self._complete = "", 0.0, 0, False
 
     def say(self, message: str, done: float = 0.0, total: float = 0.0, since: float | None = None) -> None:
         """Show a message with `done` of `total` and the time since `since` (monotonic; default: the verb's start)."""
         now = time.monotonic()
-        quiet = 0.2 if self._terminal else QUIET_SECONDS
-        if message == self._message and now - self._said < quiet and done < total:
+        complete = 0 < total <= done and not self._complete
+        quiet = REDRAW_SECONDS if self._terminal else QUIET_SECONDS
+        if message == self._message and not complete and now - self._said < quiet:
             return
-        if message == self._message and not self._terminal and now - self._said < 1.0:
-            return
+        self._complete = 0 < total <= done
         self._message, self._said = message, now
         self._write(line(message, done, total, now - (since if since is not None else self.began)))
 

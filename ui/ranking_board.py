@@ -10,6 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 STATIC = Path(__file__).parent / "static"
+SCRIPTS = ("ranking.js", "ranking_board.js", "ranking_drag.js")  # one function's body: thinks, draws, drags
 HEAD = '<link rel="stylesheet" href="vendor/katex/katex.min.css"><script src="vendor/katex/katex.min.js"></script>'
 
 
@@ -23,7 +24,7 @@ def ranking_board() -> gr.HTML:
     return gr.HTML(
         html_template=static_text("ranking_board.html"),
         css_template=static_text("ranking_board.css"),
-        js_on_load=static_text("ranking.js") + static_text("ranking_board.js"),
+        js_on_load="".join(static_text(name) for name in SCRIPTS),
         head=HEAD,
         apply_default_css=False,
         elem_id="board",

@@ -17,7 +17,7 @@ def run_list(services: Services, chosen: str | None) -> str:
     if not found:
         return wrap(empty("No run yet", "Rank some tasks first, then train a reward model or start a DPO run."))
     cards = (_run_card(summary(services, one), one.id == chosen) for one in found)
-    return wrap(f'<div class="list">{"".join(cards)}</div>')
+    return wrap(f'<div class="list runs">{"".join(cards)}</div>')
 
 
 def _run_card(view: dict, chosen: bool) -> str:

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 from pipeline.run_directory import RunDirectory
 from pipeline.services import Services
-from storage.campaigns import campaign
+from storage.campaigns import campaign, campaigns
 from storage.people import person
 from storage.records import ENDED_STATES, Run
-from storage.runs import metrics
+from storage.runs import metrics, runs
 from storage.versions import versions
 
 
@@ -103,3 +103,10 @@ def models(files: RunDirectory) -> dict[str, str]:
 def campaign_name(services: Services, campaign_id: int | None) -> str | None:
     found = campaign(services.database, campaign_id) if campaign_id is not None else None
     return found.name if found else None
+
+
+def latest_campaign(services: Services) -> str | None:
+    """The name of the campaign that the newest run worked for, else of the first one: what a form begins with."""
+    used = [one.campaign_id for one in runs(services.database, limit=20) if one.campaign_id is not None]
+    there = [one for one in campaigns(services.database) if not used or one.id == used[0]]
+    return there[0].name if there else None

@@ -18,9 +18,9 @@ from storage.runs import run, runs, unfinished_runs
 from storage.versions import versions
 from ui.auth import Auth
 from ui.charts import escape, panels, wrap
-from ui.components import FAST, ONCE, Panel, RunChart, action, bound, live
+from ui.components import FAST, ONCE, Panel, RunChart, action, bound, live, refresh_every
 from ui.run_cards import run_facts, run_list
-from ui.run_view import NotCancellable, curve_rows, request_cancel, summary
+from ui.run_view import NotCancellable, curve_rows, latest_campaign, request_cancel, summary
 
 KINDS = ("reward", "ppo", "dpo", "generate", "evaluate", "starter")
 PLACES = ("policy", "against", "reward")
@@ -46,7 +46,7 @@ def open_page(services: Services, auth: Auth, request: gr.Request):
     names = [one.name for one in campaigns(services.database)]
     return (
         *_shown(services, chosen),
-        gr.Dropdown(choices=names, value=names[0] if names else None),
+        gr.Dropdown(choices=names, value=latest_campaign(services)),
         *(gr.Dropdown(choices=_choices(services, place), value=USUAL) for place in PLACES),
     )
 
@@ -162,7 +162,7 @@ def build(services: Services, auth: Auth) -> None:
     runs_shown.act(on(act_on_list), None, shown, **ONCE)
     chart.cancel(on(cancel_run), None, shown, **ONCE)
     chart.ended(on(show_end), None, shown, **ONCE)
-    gr.Timer(3).tick(on(refresh), chosen, [runs_shown, facts], **ONCE)
+    refresh_every(3, on(refresh), chosen, [runs_shown, facts])
 
 
 def _form() -> tuple:

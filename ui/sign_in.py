@@ -38,15 +38,17 @@ async def login(request: Request, auth: Auth) -> Response:
     if request.method == "GET" and "token" in request.query_params:
         return await login_by_link(request, auth)
     if request.method == "GET":
-        return login_page(target)
+        known = await run_in_threadpool(auth.person_of, request)
+        return RedirectResponse(target, 303) if known else login_page(target)
     form = await request.form()
     name, password = str(form.get("name", "")).strip(), str(form.get("password", ""))
-    keys = (f"name {name.lower()}", f"address {request.client.host if request.client else ''}")
-    if auth.attempts.must_wait(*keys):
+    address = request.client.host if request.client else ""
+    if auth.failures_by_name.must_wait(name.lower()) or auth.failures_by_address.must_wait(address):
         return login_page(target, "Too many failed attempts. Please wait a minute.", 429, name)
     person = await run_in_threadpool(people.check_password, auth.services.database, name, password)
     if person is None:
-        auth.attempts.failed(*keys)
+        auth.failures_by_name.failed(name.lower())
+        auth.failures_by_address.failed(address)
         return login_page(target, "Name and password do not match.", 401, name)
     return auth.sign_in(RedirectResponse(target, 303), request, person)
 

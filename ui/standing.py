@@ -50,7 +50,7 @@ def _nothing_yet(services: Services, one: Campaign) -> str:
         )
     return empty(
         "No rankings between two versions yet",
-        "Put a version on the board against its baseline below, then let people rank.",
+        "Put a version on the board against its baseline (Compare…), then let people rank.",
     )
 
 

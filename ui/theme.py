@@ -1,4 +1,4 @@
-"""The look that all pages share: Gradio theme, global CSS and what goes into the document head.
+"""The look that all pages share: Gradio theme and global CSS.
 
 System fonts only, so that no page asks another server for anything. Components bring their own CSS and use
 nothing but these theme variables, which makes dark mode come by itself.
@@ -13,15 +13,6 @@ FAVICON = STATIC / "favicon.svg"
 CSS = (STATIC / "theme.css").read_text(encoding="utf-8")
 SYSTEM_FONTS = ["Inter", "ui-sans-serif", "system-ui", "sans-serif"]
 MONO_FONTS = ["JetBrains Mono", "ui-monospace", "monospace"]
-
-# The reader's own choice of light or dark goes before the system's; Gradio reads it from the address.
-HEAD = """<meta name="viewport" content="width=device-width, initial-scale=1">
-<script>try {
-  const chosen = localStorage.getItem('rankloop-theme'), here = new URL(location.href);
-  if (chosen && !here.searchParams.has('__theme')) {
-    here.searchParams.set('__theme', chosen); history.replaceState(null, '', here);
-  }
-} catch { /* without storage the system decides */ }</script>"""
 
 
 def theme() -> gr.themes.Base:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,10 +82,12 @@ def simulate(options: argparse.Namespace, settings: Settings) -> Outcome:
             raise WrongUsage(f"--{name}: found {value}, expected {low} or more")
     if bool(options.url) != bool(options.key):
         raise WrongUsage("--url and --key: found one of them, expected both: the server's address and an API key")
-    shown = progress()
+    shown, began = progress(), []
 
     def show(done: int, of: int | None) -> None:
-        shown.say("ranking", done, max(of or 0, done))
+        if not began:  # the clock starts with the first ranking, not with what was made before
+            began.append(time.monotonic())
+        shown.say("ranking", done, max(of or 0, done), began[0])
 
     answer = _simulate_there(options, show) if options.url else _simulate_here(options, settings, show)
     shown.end()

@@ -101,7 +101,6 @@ def serve(
         favicon_path=theme.FAVICON,
         theme=theme.theme(),
         css=theme.CSS,
-        head=theme.HEAD,
     )
     url = demo.local_url.rstrip("/")
     server = Server(url, auth.one_time_link(url), demo, auth)

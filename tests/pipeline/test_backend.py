@@ -54,7 +54,7 @@ def test_a_job_that_ended_is_dead_and_leaves_no_zombie(backend, directory):
     handle = backend.submit(directory.path, MODULE)
     until(lambda: not backend.alive(handle))
     assert directory.result()["role"] == "policy"
-    assert not psutil.pid_exists(int(handle.split(":")[1]))
+    until(lambda: not psutil.pid_exists(int(handle.split(":")[1])))
 
 
 def test_another_backend_finds_the_job_by_its_directory(backend, directory):

@@ -83,3 +83,10 @@ def test_held_out_nll_equals_the_exploded_one(reward, data):
     found = evaluate_groups(reward.model, data.train, score_groups, Schedule(1, 5, 1e-3, 0))
     assert found["eval/nll"] == pytest.approx(exploded_loss(reward, data).item(), abs=1e-5)
     assert found["eval/nll"] == found["eval/loss"]
+
+
+def test_input_dropout_is_on_in_training_steps_only(run, reward, data):
+    clean, dropped = (gradient(run, reward, data, input_dropout=share)[0] for share in (0.0, 0.9))
+    assert dropped != pytest.approx(clean, abs=1e-6)
+    scores = score_groups(reward.model, data.train)
+    assert torch.equal(scores, score_groups(reward.model, data.train))

@@ -9,7 +9,7 @@ from pipeline.job import Cancelled, Refused, run_job
 from pipeline.policy import Policy, load_policy, prompt_ids, weights_digest
 from pipeline.run_directory import RunDirectory
 from pipeline.sampling import decode, sample
-from pipeline.starter import batches, build_model, build_tokenizer, encode, evaluate, optimizers, rate_at, work
+from pipeline.starter import batches, build_model, build_tokenizer, encode, evaluate, optimizers, rate_at, sharpen, work
 
 OPTIONS = {"steps": 12, "tokens": 256, "width": 32, "layers": 1, "heads": 2, "documents": 300}
 
@@ -106,6 +106,14 @@ def test_muon_takes_the_matrices_and_adamw_the_rest(tokenizer):
     assert len(list(model.parameters())) == 11
 
 
+def test_sharpening_is_a_temperature_on_the_logits(tokenizer):
+    model = build_model(StarterConfig(width=32, layers=1, heads=2), tokenizer)
+    ids = torch.tensor([[5, 6, 7]])
+    before = model(ids).logits.detach()
+    sharpen(model, 0.9)
+    torch.testing.assert_close(model(ids).logits.detach(), before / 0.9)
+
+
 def test_learning_rate_warms_up_and_falls():
     assert rate_at(0, 700) == pytest.approx(0.05) and rate_at(20, 700) == 1.0
     assert rate_at(699, 700) == pytest.approx(0.02, abs=0.002) and 0 < rate_at(0, 1) <= 1
@@ -122,6 +130,6 @@ def test_a_random_model_is_neither_well_formed_nor_on_topic(tokenizer):
 def test_the_default_starter_writes_well_formed_answers_to_the_point(tmp_path):
     run = RunDirectory.create(tmp_path / "run", {"kind": "starter", "options": {}})
     metrics = work(run, run.config())["metrics"]
-    assert metrics["starter/well_formed"] >= 0.92 and metrics["starter/on_topic"] >= 0.85  # 256 samples: ± 0.015
+    assert metrics["starter/well_formed"] >= 0.94 and metrics["starter/on_topic"] >= 0.85  # 256 samples: ± 0.015
     policy = load_policy(run.model)
     assert all(s.ended for s in sample(policy, [prompt_ids(policy.tokenizer, [{"role": "user", "content": "Hi"}])], 64))

@@ -2,7 +2,6 @@
 
 import random
 import threading
-import time
 import uuid
 from collections import Counter
 from contextlib import suppress
@@ -188,57 +187,88 @@ def test_unknown_assignments_are_not_found(db, pool):
     assert pool.live("nothing") is None
 
 
-def test_the_overlap_holds_exactly_with_threads_expiry_and_late_answers(db, clock):
-    """20 annotators claim, answer, dawdle, skip and answer twice at once; the invariant is checked all the time."""
+def test_a_lease_does_not_run_out_while_its_answer_is_being_stored(db, clock, team, monkeypatch):
+    made = make_campaign(db, "small", tasks=1, overlap=1)
+    pool = Assignments(db, lease_seconds=60, clock=clock)
+    assignment, store = pool.claim(team[0], made.campaign.id), db.join
+
+    def slow_disk(*args, **kwargs):
+        clock.now += 61
+        assert pool.claim(team[1], made.campaign.id) is None
+        return store(*args, **kwargs)
+
+    monkeypatch.setattr(db, "join", slow_disk)
+    assert submit(db, pool, team[0], ranked(assignment)).status == "counted"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_overlap_holds_exactly_with_threads_expiry_and_late_answers(db, clock, seed):
+    """20 annotators claim, answer twice at once, skip, dawdle and come late; the invariant is watched all the time."""
     made = make_campaign(db, "busy", tasks=12, overlap=3)
     pool = Assignments(db, lease_seconds=50, clock=clock)
     people = [find_or_create(db, f"busy-{n}", "simulated").id for n in range(20)]
-    failures, stop = [], threading.Event()
-
-    def work(person_id, seed):
-        rng, slept = random.Random(seed), []
-        for _ in range(40):
-            assignment = pool.claim(person_id)
-            if assignment is None:
-                break
-            choice = rng.random()
-            if choice < 0.15:
-                clock.now += 20
-                slept.append(assignment)
-            elif choice < 0.25:
-                submit(db, pool, person_id, said(assignment, "skip"))
-            else:
-                _twice_at_once(db, pool, person_id, ranked(assignment))
-        for assignment in slept:
-            with suppress(AlreadyAnswered):
-                submit(db, pool, person_id, ranked(assignment))
-
-    def watch():
-        while not stop.is_set():
-            with pool._lock:
-                for task_id, task in pool._tasks.items():
-                    taken = pool._counted[task_id].keys() | pool._holds[task_id].keys()
-                    if len(taken) > task.overlap:
-                        failures.append(task_id)
-            time.sleep(0.0005)
-
-    watcher = threading.Thread(target=watch)
-    workers = [threading.Thread(target=work, args=pair) for pair in zip(people, range(20), strict=True)]
-    for thread in [watcher, *workers]:
+    watch = Watch(pool)
+    workers = [threading.Thread(target=watch.over, args=(annotate, db, pool, clock, p, seed)) for p in people]
+    for thread in [watch, *workers]:
         thread.start()
     for thread in workers:
         thread.join(60)
-    stop.set()
-    watcher.join()
+    watch.stop()
     stored = answers(db, made.campaign.id)
     counted = Counter(a.task_id for a in stored if a.status == "counted" and a.kind == "ranking")
-    assert failures == []
+    assert watch.failures == []
     assert max(counted.values()) <= 3
     assert len({(a.task_id, a.person_id) for a in stored}) == len(stored)
     assert {t: len(p) for t, p in pool._counted.items() if p} == dict(counted)
     clock.now += 51
     assert pool.counts()["leases"] == 0
     assert Assignments(db, clock=clock).counts() == pool.counts()
+
+
+class Watch(threading.Thread):
+    """Looks at the pool all the time, and keeps what the workers raise."""
+
+    def __init__(self, pool):
+        super().__init__(daemon=True)
+        self.pool, self.failures, self._stopped = pool, [], threading.Event()
+
+    def run(self):
+        while not self._stopped.wait(0.0005):
+            with self.pool._lock:
+                for task_id, task in self.pool._tasks.items():
+                    taken = self.pool._counted[task_id].keys() | self.pool._holds[task_id].keys()
+                    if len(taken) > task.overlap:
+                        self.failures.append(task_id)
+
+    def over(self, work, *args):
+        try:
+            work(*args)
+        except BaseException as error:
+            self.failures.append(error)
+
+    def stop(self):
+        self._stopped.set()
+        self.join()
+
+
+def annotate(db, pool, clock, person_id, seed):
+    """What a hurried annotator does: some tasks are left lying until the lease has run out, and answered later."""
+    rng, lying = random.Random(1000 * seed + person_id), []
+    for _ in range(40):
+        assignment = pool.claim(person_id)
+        if assignment is None:
+            break
+        choice = rng.random()
+        if choice < 0.4:
+            clock.now += 30
+            lying.append(assignment)
+        elif choice < 0.5:
+            submit(db, pool, person_id, said(assignment, "skip"))
+        else:
+            _twice_at_once(db, pool, person_id, ranked(assignment))
+        if lying and rng.random() < 0.3:
+            with suppress(AlreadyAnswered):
+                submit(db, pool, person_id, ranked(lying.pop(0)))
 
 
 def _twice_at_once(db, pool, person_id, submission):

@@ -221,3 +221,36 @@ def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path):
     writer.wait()
     with Database(tmp_path) as again:
         assert set(told) <= set(stored(again))
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from storage import connection
+from storage.database import Database, StorageInterrupted
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that may not grow fails like a full disk
+limits = connection._limits()
+connection._limits = lambda: {**limits, "checkpoint_threshold": "200KiB"}
+database = Database(Path(sys.argv[1]))
+database.write(lambda cursor: cursor.execute("CREATE TABLE note (n INTEGER, t VARCHAR)").fetchall())
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+text = "SELECT ?, string_agg(md5(random()::VARCHAR), '') FROM range(1500)"
+for n in range(60):
+    if n == 45:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    try:
+        database.write(lambda cursor: cursor.execute("INSERT INTO note " + text, [n]).fetchall())
+        print(n)
+    except StorageInterrupted:
+        pass
+database.close()
+"""
+
+
+def test_a_full_disk_refuses_loses_nothing_and_recovers(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    told = [int(line) for line in done.stdout.split()]
+    assert "autocheckpoint failed" in done.stderr
+    assert 0 < len(told) < 60 and told[-1] == 59
+    with Database(tmp_path) as again:
+        assert stored(again) == told

@@ -30,6 +30,10 @@ def test_a_prompt_with_completions():
     assert [(one.key, one.model, one.text) for one in record.completions] == [("#1", "a", "x"), ("#2", "b", "y")]
 
 
+def test_a_model_that_said_nothing_is_a_completion():
+    assert parse(two(completions=[{"model": "a", "text": ""}])).completions[0].text == ""
+
+
 def test_messages_win_over_the_prompt_text_which_is_kept():
     record = parse(
         {"prompt": "Human: a", "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}]}
@@ -114,7 +118,7 @@ def test_annotations_come_in_only_when_asked():
         (two(completions=["a"]), "completions[0]"),
         (two(completions=[{"model": "a"}]), "completions[0].text"),
         (two(completions=[{"text": "a"}]), "completions[0].model"),
-        (two(completions=[{"model": "a", "text": " "}]), "completions[0].text"),
+        (two(completions=[{"model": "a", "text": 7}]), "completions[0].text"),
         (
             two(completions=[{"id": "c", "model": "a", "text": "x"}, {"id": "c", "model": "b", "text": "y"}]),
             "completions",

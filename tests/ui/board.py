@@ -53,7 +53,7 @@ class Board:
         """Enter, then wait for another task or none. Returns the texts of the submitted task."""
         before, task = self.texts(), self.page.locator(".prompt .talk").inner_text()
         self.press("Enter")
-        expect(self.page.locator(".prompt .talk")).not_to_have_text(task, timeout=8000)
+        expect(self.page.locator(".prompt .talk")).not_to_have_text(task, timeout=15_000)
         return before
 
     def drag(self, letter: str, place: int) -> None:

@@ -16,6 +16,15 @@ export const cases = (Charts) => {
       const { known, extra } = Charts.filled(rows, [panel(), { title: 'u', series: [['absent', 'absent']] }]);
       equal([known.map((p) => p.title), extra.map((p) => p.title)], [['t'], ['other']]);
     },
+    'where no panel has data, the other metrics are not hidden among the extra ones': () => {
+      const { known, extra } = Charts.filled([{ step: 1, other: 2 }], [panel()]);
+      equal([known.map((p) => p.title), extra], [['other'], []]);
+    },
+    'a metric with fewer values than asked for is no curve': () => {
+      const rows = [{ step: 1, loss: 1, other: 1 }, { step: 2, loss: 2 }];
+      const { known, extra } = Charts.filled(rows, [panel()], 2);
+      equal([known.length, extra], [1, []]);
+    },
     'thinning keeps every peak and stays under its limit': () => {
       const points = Array.from({ length: 5000 }, (_, i) => [i, i === 3333 ? 99 : i === 1234 ? -99 : Math.sin(i)]);
       const thinned = Charts.thin(points, 400);

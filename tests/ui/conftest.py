@@ -60,10 +60,6 @@ class Bench:
         tasks.open_tasks(database, made.id, opened)
         return made
 
-    def forget_attempts(self) -> None:
-        """Let this machine's address sign in again after a test of failures."""
-        self.server.auth.attempts.forget()
-
     def close(self) -> None:
         """Stop the server and the database."""
         self.server.close()

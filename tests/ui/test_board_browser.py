@@ -1,5 +1,4 @@
 import re
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -271,9 +270,9 @@ def test_the_bar_shows_only_the_pages_of_the_role(bench, browser):
             assert board.page.locator("h1").count() == 1
 
 
-def test_headings_of_ranks_are_ordered_best_to_worst(bench, browser):
+def test_dark_stays_dark_on_the_next_page(bench, browser):
     bench.campaign([four(0)])
-    with Board(bench, browser) as board:
-        boxes = [lane.bounding_box()["x"] for lane in board.page.locator(".lane").all()]
-        assert all(left < right for left, right in pairwise(boxes))
-        assert board.page.locator(".lane h2").all_inner_texts() == ["1st\nbest", "2nd", "3rd", "4th\nworst"]
+    with Board(bench, browser, bench.person("lead")) as board:
+        board.page.click("#topbar .shade")
+        board.page.goto(f"{bench.url}/runs")
+        expect(board.page.locator("body.dark")).to_be_visible()

@@ -1,18 +1,21 @@
 /* What a chart thinks: picking, thinning and scaling of series. Touches no document; tests call it alone. */
 const Charts = (() => {
-  const hidden = new Set(['step', 'time', 'sample', 'episodes', 'epoch']);
+  const hidden = new Set(['step', 'time', 'sample', 'episodes', 'epoch', 'elapsed', 'remaining', 'optimizer_steps']);
 
   /* rows [{step, name: number, …}] -> [[step, value], …], finite values only */
   const series = (rows, name) => rows.filter((row) => Number.isFinite(row[name])).map((row) => [row.step, row[name]]);
 
-  /* the panels that have data, and one panel for each numeric metric that no panel names */
-  const filled = (rows, panels) => {
-    const present = new Set();
-    for (const row of rows) for (const [key, value] of Object.entries(row)) if (Number.isFinite(value)) present.add(key);
+  /* the panels that have data, and as extra one for each numeric metric that no panel names; these alone come first.
+     A metric counts from `least` values on */
+  const filled = (rows, panels, least = 1) => {
+    const counts = new Map();
+    for (const row of rows) for (const [key, value] of Object.entries(row)) if (Number.isFinite(value)) counts.set(key, (counts.get(key) ?? 0) + 1);
+    const present = new Set([...counts.keys()].filter((key) => counts.get(key) >= least));
     const named = new Set(panels.flatMap((panel) => panel.series.map(([name]) => name)));
     const known = panels.filter((panel) => panel.series.some(([name]) => present.has(name)));
-    const extra = [...present].filter((key) => !named.has(key) && !hidden.has(key)).sort();
-    return { known, extra: extra.map((key) => ({ title: key, series: [[key, key]], unit: '' })) };
+    const others = [...present].filter((key) => !named.has(key) && !hidden.has(key)).sort();
+    const extra = others.map((key) => ({ title: key, series: [[key, key]], unit: '' }));
+    return known.length ? { known, extra } : { known: extra, extra: [] };
   };
 
   /* at most about `limit` points: the lowest and the highest of each stretch stay, so peaks are seen */

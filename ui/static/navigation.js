@@ -21,5 +21,9 @@ find('.shade').addEventListener('click', (event) => {
   const dark = document.body.classList.toggle('dark');
   try { localStorage.setItem('rankloop-theme', dark ? 'dark' : 'light'); } catch { /* forgotten at the next page */ }
 });
+try { // the reader's own choice of light or dark goes before the system's, and behind the address
+  const chosen = localStorage.getItem('rankloop-theme');
+  if (chosen && !new URL(location.href).searchParams.has('__theme')) document.body.classList.toggle('dark', chosen === 'dark');
+} catch { /* without storage the system decides */ }
 watch('value', draw);
 draw();

@@ -1,5 +1,5 @@
 // The part of the board that draws, listens and sends. Runs as js_on_load of ui.ranking_board, after
-// ranking.js; in scope: element. One `state` (see ranking.js) is the truth: paint() makes the page follow it, and
+// ranking.js and before ranking_drag.js, in one function; in scope: element. One `state` (see ranking.js) is the truth: paint() makes the page follow it, and
 // nothing is ever read back from the page. Answers go by fetch to ui.rank_page's routes; a draft lies in
 // localStorage from the first key until the server has said "saved".
 const KEPT = 'rankloop-draft:', READ = 'rankloop-guidelines:', KEPT_FOR = 14 * 24 * 3600e3;
@@ -276,7 +276,7 @@ element.addEventListener('click', (event) => {
   else if (at('.guide-toggle')) { guided($('.guide').hidden); store.set(READ + task.guidelines_key, '1'); }
   else if (at('.tile')) go(state.letters.indexOf(at('.tile').dataset.letter));
   else if (card && !at('a') && !String(getSelection())) update(Ranking.moveTo(state, index));
-  const pointed = event.detail > 0 && at('button, .card') && !at('a') && task && !String(getSelection());
+  const pointed = event.detail > 0 && task && (at('button') || (at('.card') && !at('a') && !String(getSelection())));
   if (pointed) $$('.card')[state.cursor].focus({ preventScroll: true }); // the next Enter submits, not the button again
 }, listen);
 const acts = {
@@ -295,8 +295,8 @@ document.addEventListener('keydown', (event) => {
   if (!task || busy || event.defaultPrevented || event.isComposing) return;
   const target = event.target;
   if (target.closest('input, textarea, select, [contenteditable=true]') || document.querySelector('[role=dialog]')) return;
-  const pressing = event.key === 'Enter' || event.key === ' ';
-  if (pressing && target.closest('button, a') && !target.closest('.rank, .submit')) return; // let buttons be buttons
+  const enter = event.key === 'Enter', ours = enter && target.closest('.rank, .submit, [aria-pressed=true]');
+  if ((enter || event.key === ' ') && target.closest('button, a') && !ours) return; // let buttons be buttons
   const scrolling = target.closest('.body[tabindex], .talk[tabindex]') && /^Arrow(Up|Down)$/.test(event.key);
   if (scrolling) return;
   const meant = Ranking.meaning(event.key, { ctrl: event.ctrlKey, meta: event.metaKey, alt: event.altKey, shift: event.shiftKey }, Ranking.count(state));
@@ -304,44 +304,6 @@ document.addEventListener('keydown', (event) => {
   event.preventDefault();
   if (!event.repeat || meant.act === 'move' || meant.act === 'shift') acts[meant.act](meant);
 }, listen);
-
-// ------------------------------------------------------------------ drag: one path for mouse, pen and touch
-let drag = null;
-const lane = (event) => { const found = document.elementFromPoint(event.clientX, event.clientY)?.closest('.lane, .traybox'); return found && element.contains(found) ? found : null; };
-function dropped() {
-  if (!drag) return;
-  drag.ghost?.remove(); drag.source.classList.remove('lifted');
-  $$('.over').forEach((node) => node.classList.remove('over'));
-  drag = null;
-}
-element.addEventListener('pointerdown', (event) => {
-  if (drag || event.button || !task || busy) return;
-  const handle = event.target.closest('.tile, .grip') || (event.pointerType === 'mouse' && !event.target.closest('button') && event.target.closest('.card header'));
-  const source = handle && handle.closest('[data-letter]');
-  if (source) drag = { letter: source.dataset.letter, source, x: event.clientX, y: event.clientY, pointer: event.pointerId, ghost: null };
-}, listen);
-document.addEventListener('pointermove', (event) => {
-  if (!drag || event.pointerId !== drag.pointer) return;
-  if (!drag.ghost) {
-    if (Math.hypot(event.clientX - drag.x, event.clientY - drag.y) < 5) return;
-    drag.ghost = $('.tile[data-letter="' + drag.letter + '"]').cloneNode(true);
-    drag.ghost.classList.add('ghost'); $('.work').append(drag.ghost); drag.source.classList.add('lifted');
-    getSelection()?.removeAllRanges();
-  }
-  event.preventDefault();
-  drag.ghost.style.transform = 'translate(' + (event.clientX + 8) + 'px,' + (event.clientY - 14) + 'px)';
-  const over = lane(event);
-  $$('.over').forEach((node) => node !== over && node.classList.remove('over'));
-  over?.classList.add('over');
-}, listen);
-document.addEventListener('pointerup', (event) => {
-  if (!drag || event.pointerId !== drag.pointer) return;
-  const { letter, ghost } = drag, over = ghost && lane(event);
-  dropped();
-  if (over) rank(letter, over.dataset.r ? +over.dataset.r : null);
-}, listen);
-document.addEventListener('pointercancel', dropped, listen);
-element.addEventListener('dragstart', (event) => event.preventDefault(), listen);
 
 // ------------------------------------------------------------------ being looked at, and the first task
 document.addEventListener('visibilitychange', () => {

@@ -108,7 +108,7 @@ function drawPanel(panel, width) {
   return card;
 }
 function drawCurves() {
-  const { known, extra } = Charts.filled(view.rows, view.panels);
+  const { known, extra } = Charts.filled(view.rows, view.panels, ended(view.run) ? 2 : 1); // at the end one value is in the result, not a curve
   for (const [name, panels] of [['curves', known], ['extra', extra]]) {
     const grid = at(name);
     const columns = Math.max(1, Math.min(3, Math.floor((element.clientWidth + 12) / 340)));
