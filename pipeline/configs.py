@@ -40,7 +40,7 @@ class GenerateConfig:
 
     seed: int = option(0, "seed of sampling", 0)
     k: int = option(4, "completions per prompt; halved between policy and baseline in a comparison", 2, 9)
-    prompts: int = option(0, "how many prompts, eval prompts first; 0 = all (comparison: 150)", 0)
+    prompts: int = option(0, "how many prompts; 0 = all. A comparison takes eval prompts first, 150 unless told", 0)
     temperature: float = option(1.0, "sampling temperature", 0.01, 5.0)
     max_new_tokens: int = option(64, "longest completion, in tokens", 1, 8192)
     batch_size: int = option(64, "completions sampled together", 1)
