@@ -34,7 +34,15 @@ def work(run: RunDirectory, config: dict) -> dict:
     reward = new_reward(base["path"], options.seed, options.max_length, base.get("device"))
     data = read_groups(run.data, reward.tokenizer, reward.max_length)
     before = weights_digest(reward.model)
-    schedule = Schedule(options.epochs, options.groups_per_step, options.learning_rate, options.seed, options.centering)
+    schedule = Schedule(
+        options.epochs,
+        options.groups_per_step,
+        options.learning_rate,
+        options.seed,
+        options.centering,
+        INPUT_DROPOUT,
+        WEIGHT_DECAY,
+    )
     trainer = GroupTrainer(run, reward.model, data, score_groups, schedule)
     trainer.fit(run)
     digest = weights_digest(reward.model)

@@ -25,28 +25,18 @@ from pathlib import Path
 
 import httpx
 
-from storage import campaigns, people, rankings
+from storage import people, rankings
 from storage.database import Database
-from storage.records import Message, Prompt
+from tests.conftest import make_campaign
 
 ROOT = Path(__file__).parent.parent
 TASKS, ANNOTATORS, OVERLAP = 4000, 8, 2
 
 
-def question(number: int) -> Prompt:
-    messages = (Message("user", f"Question {number}"),)
-    return Prompt(campaigns.prompt_id_of(messages), messages, campaigns.split_of(messages))
-
-
 def seed(folder: Path) -> list[str]:
     """A campaign with open tasks and one key per annotator."""
     database = Database(folder)
-    campaign = campaigns.create_campaign(database, "kill", overlap=OVERLAP)
-    prompts = [question(n) for n in range(TASKS)]
-    campaigns.add_prompts(database, campaign.id, prompts)
-    rows = [(prompt.id, f"model-{k}", f"answer {k}", {}) for prompt in prompts for k in range(3)]
-    ids = campaigns.add_completions(database, rows)
-    campaigns.open_tasks(database, campaign.id, [(p.id, ids[3 * n : 3 * n + 3]) for n, p in enumerate(prompts)])
+    make_campaign(database, "kill", tasks=TASKS, overlap=OVERLAP)
     keys = []
     for n in range(ANNOTATORS):
         person = people.create_person(database, f"annotator {n}", "annotator")
