@@ -75,11 +75,11 @@ class PPOConfig:
     """Train a policy against a reward model by proximal policy optimisation."""
 
     seed: int = option(0, "seed of prompts, sampling and shuffles", 0)
-    episodes: int = option(5120, "completions sampled in all", 1)
+    episodes: int = option(3840, "completions sampled in all", 1)
     batch_size: int = option(128, "completions per rollout", 1)
     epochs: int = option(4, "passes over each rollout", 1)
     minibatches: int = option(2, "optimizer steps per pass", 1)
-    learning_rate: float = option(2e-4, "AdamW's peak learning rate of the policy, linear to 0", 0.0)
+    learning_rate: float = option(1e-4, "AdamW's peak learning rate of the policy, linear to 0", 0.0)
     value_learning_rate: float = option(6e-4, "AdamW's peak learning rate of the value head", 0.0)
     kl_coefficient: float = option(0.1, "weight of the KL term at the start and at least", 0.0)
     kl_target: float = option(5.0, "nats per completion above which the KL coefficient rises; 0 = fixed", 0.0)

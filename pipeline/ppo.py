@@ -156,12 +156,12 @@ class Training:
         return {**rollout.metrics, **found, **clock.laps, "learning_rate": rate, "episodes": self.episodes}
 
     def _adapt(self, kl: float) -> None:
-        """Move the KL coefficient towards kl_target, never below its start: every run begins far under the target,
-        and a coefficient lowered on the way there lets the policy shoot past it."""
+        """Move the KL coefficient towards kl_target, never below a quarter of its start: every run begins far under
+        the target, and a coefficient lowered without bound on the way there lets the policy shoot past it."""
         options = self.options
         horizon = KL_HORIZON * options.batch_size
         found = adapted_kl_coefficient(self.kl_coefficient, kl, options.kl_target, options.batch_size, horizon)
-        self.kl_coefficient = max(found, options.kl_coefficient)
+        self.kl_coefficient = max(found, options.kl_coefficient / 4)
 
     def _passes_kl_stop(self, kl: float) -> bool:
         """Whether the policy went too far; if so it goes back to the last weights that did not."""

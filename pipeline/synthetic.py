@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TIE = 0.05  # perceived rewards closer than this are the same to an annotator
+TIE = 0.25  # perceived rewards closer than this are the same to an annotator: less than the smallest step of a mark
 BAD = -0.5  # gold below which an answer is bad
 MAX_GOLD = 5.5  # the sum of the features' upper ends
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["OMP_NUM_THREADS"] = "1"  # the models of the tests are so small that a second thread only waits
 
 import pytest
 
@@ -56,3 +57,17 @@ def folder_db(tmp_path: Path) -> Iterator[Database]:
 def campaign_with_tasks(db: Database) -> CampaignWithTasks:
     """Campaign "demo": three tasks, overlap 2."""
     return make_campaign(db)
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config) -> None:
+    """Say loudly what did not run: a skipped test is a failed one here."""
+    for report in terminalreporter.stats.get("skipped", []):
+        terminalreporter.write_line(f"SKIPPED, which counts as failed: {report.nodeid}", red=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus) -> None:
+    """No test may be skipped: without a browser or a model the run fails rather than pass by doing less."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and reporter.stats.get("skipped") and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 def verb(folder: Path, *words: str) -> dict:
     """Run a verb with --json in its own process and return its answer."""
     environment = {**os.environ, "RANKLOOP_DATA": str(folder)}
+    environment.pop("OMP_NUM_THREADS", None)  # real jobs use every core
     done = subprocess.run(
         [sys.executable, "app.py", *words, "--json"], cwd=ROOT, env=environment, capture_output=True, text=True
     )

@@ -108,6 +108,7 @@ class Auth:
     def one_time_link(self, url: str) -> str:
         """A link that signs in the operator, once. Printed where only whoever started the server reads it."""
         token = secrets.token_urlsafe(32)
+        self._operator()  # before the first visitor, so that nobody can join under this name
         with self._lock:
             self._tokens.add(digest(token))
         return f"{url.rstrip('/')}/login?token={token}"

@@ -170,11 +170,14 @@ def test_a_learning_rate_of_zero_is_refused(tmp_path, models):
         train(tmp_path / "run", models, {"learning_rate": 0.0, "episodes": 8})
 
 
-def test_the_kl_coefficient_rises_above_the_target_and_never_falls_below_its_start(tiny_policy_folder):
+def test_the_kl_coefficient_follows_the_target_and_stops_at_a_quarter_of_its_start(tiny_policy_folder):
     training = loop(tiny_policy_folder, lambda items: [0.0] * len(items), kl_coefficient=0.1, kl_target=5.0)
-    for kl, expected in ((0.0, 0.1), (9.0, 0.11), (9.0, 0.121), (0.0, 0.1089), (0.0, 0.1)):
+    for kl, expected in ((0.0, 0.09), (9.0, 0.099), (9.0, 0.1089), (0.0, 0.09801)):
         training._adapt(kl)
         assert training.kl_coefficient == pytest.approx(expected)
+    for _ in range(40):
+        training._adapt(0.0)
+    assert training.kl_coefficient == 0.025
 
 
 def test_few_episodes_are_not_all_spent_on_the_value_head(tmp_path, models):
