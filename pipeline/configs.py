@@ -25,7 +25,7 @@ class StarterConfig:
     """Train the small policy that stands in when no other model is configured."""
 
     seed: int = option(0, "seed of corpus, weights and order", 0)
-    steps: int = option(700, "optimizer steps", 1)
+    steps: int = option(560, "optimizer steps", 1)
     tokens: int = option(1024, "tokens per step, about", 64)
     width: int = option(256, "hidden size", 32)
     layers: int = option(2, "decoder layers", 1)

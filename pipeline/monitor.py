@@ -99,11 +99,12 @@ class Monitor:
             self._queued(run, directory)
             return
         handle = run.handle or self._recovered(run, directory)
-        # Asked before the files are read: a job seen dead has written all it will ever write.
+        # Asked before the rest is read: a job seen done, or dead, has written all it will ever write.
         alive = handle is not None and self.services.backend.alive(handle)
+        done = directory.result() is not None
         take_in_metrics(self.services, run, directory)
         take_in_pieces(self.services, run, directory)
-        if directory.result() is not None:
+        if done:
             runs.set_state(self.services.database, run.id, "finishing")
             register_result(self.services, run, directory)
         elif alive:

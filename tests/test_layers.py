@@ -61,6 +61,7 @@ def test_a_verb_does_not_load_gradio():
     assert "gradio" not in loaded_after("import app, ui.command_line")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", sorted(JOBS))
 def test_a_job_never_loads_the_database_or_the_pages(job):
     loaded = loaded_after(f"import pipeline.{job}")

@@ -102,7 +102,7 @@ def serve(
         theme=theme.theme(),
         css=theme.CSS,
     )
-    url = demo.local_url.rstrip("/")
+    url = (settings.url or demo.local_url).rstrip("/")
     server = Server(url, auth.one_time_link(url), demo, auth)
     if ready:
         ready(server)

@@ -255,3 +255,24 @@ def test_a_thread_follows_runs_and_stops(services, campaign):
 def test_a_run_without_a_model_just_succeeds(services, campaign):
     run = quick(services).wait(launch(services, "evaluate", campaign.id).id)
     assert run.state == "succeeded" and versions.versions(services.database, "reward") == []
+
+
+def test_what_a_job_writes_while_it_is_looked_at_is_not_left_out(services, campaign, monkeypatch):
+    behave(services, "wait")
+    monitor = quick(services)
+    run = launch(services, "generate", campaign.id, {"k": 3})
+    until_state(services, monitor, run, "running")
+    directory = RunDirectory(services.directory(run))
+
+    def finish_after_the_look(*looked):
+        taken = intake.take_in_pieces(*looked)
+        (services.data / "runs" / "go").touch()
+        while directory.result() is None:
+            time.sleep(0.02)
+        return taken
+
+    monkeypatch.setattr("pipeline.monitor.take_in_pieces", finish_after_the_look)
+    monitor.poll_once()
+    monkeypatch.undo()
+    assert monitor.wait(run.id).state == "succeeded"
+    assert len(runs.pieces(services.database, run.id)) == len(list((directory.artifacts / "completions").iterdir()))

@@ -16,6 +16,8 @@ from tests.ui.conftest import PASSWORD, Bench
 from tests.ui.leads import HOSTILE
 from ui.auth import COOKIE
 
+pytestmark = pytest.mark.slow
+
 STATIC = Path(__file__).parents[2] / "ui" / "static"
 CASES = Path(__file__).with_name("charts.test.mjs")
 RUN_CASES = """async ([charts, cases]) => {

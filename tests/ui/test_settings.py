@@ -21,3 +21,9 @@ def test_variables_are_read_by_their_names():
 def test_a_wrong_value_is_refused_by_name(name, value):
     with pytest.raises(InvalidSetting, match=f"RANKLOOP_{name}: found .*{value}.*expected"):
         Settings.from_environment({f"RANKLOOP_{name}": value})
+
+
+def test_on_a_space_it_listens_on_every_address_and_names_the_spaces_own():
+    settings = Settings.from_environment({"SPACE_ID": "team/loop", "SPACE_HOST": "team-loop.hf.space"})
+    assert (settings.host, settings.url) == ("0.0.0.0", "https://team-loop.hf.space")
+    assert Settings.from_environment({"SPACE_ID": "team/loop", "RANKLOOP_HOST": "::1"}).host == "::1"
