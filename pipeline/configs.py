@@ -53,7 +53,7 @@ class RewardConfig:
     seed: int = option(0, "seed of the head, the order and the shuffles", 0)
     learning_rate: float = option(1e-3, "AdamW's peak learning rate", 0.0)
     epochs: float = option(3.0, "passes over the groups", 0.01)
-    groups_per_step: int = option(16, "prompts per optimizer step", 1)
+    groups_per_step: int = option(4, "prompts per optimizer step", 1)
     max_length: int = option(512, "longest prompt and completion together, in tokens", 8)
     centering: float = option(0.01, "weight of the mean squared reward, keeps rewards near 0", 0.0)
 

@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from pipeline.configs import DPOConfig, make_config
 from pipeline.divergence import Divergence, sample_text, sampled_kl
-from pipeline.group_trainer import GroupTrainer, Schedule, Score, evaluate_groups, forget_checkpoints, notes_on
+from pipeline.group_trainer import (
+    GroupTrainer,
+    Schedule,
+    Score,
+    evaluate_groups,
+    forget_checkpoints,
+    notes_on,
+    pass_notes,
+    passes,
+)
 from pipeline.groups import Group, GroupData, read_groups, read_prompts
 from pipeline.job import Refused, main
 from pipeline.losses import implicit_rewards
@@ -22,7 +31,7 @@ from pipeline.policy import Policy, load_policy, prompt_ids, save_policy, token_
 from pipeline.run_directory import RunDirectory
 
 KL_SAMPLES, SHOWN_SAMPLES = 256, 4
-ENOUGH_STEPS, MOST_PASSES = 24, 8  # one person's first 40 rankings make 9 steps in 3 passes: too few to be felt
+ENOUGH_STEPS = 24  # one person's first 40 rankings make 9 steps in 3 passes: too few to be felt
 
 
 def work(run: RunDirectory, config: dict) -> dict:
@@ -40,7 +49,7 @@ def work(run: RunDirectory, config: dict) -> dict:
     before = weights_digest(policy.model)
 
     score = implicit_reward_of(log_probs, options.beta)
-    epochs = passes(len(data.train), options)
+    epochs = passes(len(data.train), options, ENOUGH_STEPS)
     schedule = Schedule(epochs, options.groups_per_step, options.learning_rate, options.seed)
     trainer = GroupTrainer(run, policy.model, data, score, schedule)
     trainer.fit(run)
@@ -61,23 +70,6 @@ def work(run: RunDirectory, config: dict) -> dict:
         "sizes": data.sizes,
         "notes": notes_on(data) + pass_notes(epochs, options),
     }
-
-
-def passes(groups: int, options: DPOConfig) -> float:
-    """Passes to take: more than the default over few groups, to make ENOUGH_STEPS, at most MOST_PASSES.
-
-    Another number than the default is somebody's choice and stands.
-    """
-    if options.epochs != DPOConfig().epochs:
-        return options.epochs
-    steps = math.ceil(groups / options.groups_per_step)
-    return max(options.epochs, min(math.ceil(ENOUGH_STEPS / steps), MOST_PASSES))
-
-
-def pass_notes(epochs: float, options: DPOConfig) -> list[str]:
-    """A sentence where more passes were taken than asked for."""
-    few = f"There are few comparisons: {epochs} passes over them were taken instead of {options.epochs:g}."
-    return [few] if epochs != options.epochs else []
 
 
 @torch.no_grad()

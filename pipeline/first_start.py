@@ -104,6 +104,11 @@ def state(services: Services) -> dict | None:
     return _run_state(services, "generate", campaign_id, "Writing the first completions", begin, 1.0 - begin)
 
 
+def something_to_rank(services: Services) -> bool:
+    """Whether there is a campaign, and the demo, if it is one, has its first completions."""
+    return bool(campaigns.campaigns(services.database)) and _unfinished_demo(services) is None
+
+
 def base_version(services: Services) -> ModelVersion | None:
     """The policy everything starts from: the starter, or the model named in the settings."""
     if services.base_model == "starter":

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from pipeline.configs import DPOConfig, RewardConfig
 from pipeline.groups import Group, GroupData, collate, group_batches, total_weight
 from pipeline.job import Cancelled, Progress, Refused
 from pipeline.losses import bradley_terry, pair_accuracy
@@ -29,6 +30,7 @@ from pipeline.run_directory import RunDirectory
 Score = Callable[[nn.Module, Sequence[Group]], Tensor]
 
 TOKEN_BUDGET = 4096  # padded tokens of one forward and backward; whole groups, so one group may be larger
+MOST_PASSES = 8  # over few groups
 SAVE_SECONDS = 300.0  # between checkpoints within an epoch; every epoch ends with one
 
 
@@ -183,6 +185,23 @@ def evaluate_groups(
     nll = tally.nll / tally.weight
     loss = nll + schedule.centering * tally.squares / tally.completions
     return dict(zip(names, (tally.accuracy, loss, nll, tally.margin), strict=True))
+
+
+def passes(groups: int, options: RewardConfig | DPOConfig, enough: int) -> float:
+    """Passes to take over few groups: more than the default, to make `enough` optimizer steps, at most MOST_PASSES.
+
+    Another number of epochs than the default is somebody's choice and stands.
+    """
+    if options.epochs != type(options)().epochs:
+        return options.epochs
+    steps = math.ceil(groups / options.groups_per_step)
+    return max(options.epochs, min(math.ceil(enough / steps), MOST_PASSES))
+
+
+def pass_notes(epochs: float, options: RewardConfig | DPOConfig) -> list[str]:
+    """A sentence where more passes were taken than asked for."""
+    few = f"There are few comparisons: {epochs} passes over them were taken instead of {options.epochs:g}."
+    return [few] if epochs != options.epochs else []
 
 
 def notes_on(data: GroupData) -> list[str]:

@@ -12,7 +12,15 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from pipeline.configs import make_config
-from pipeline.group_trainer import GroupTrainer, Schedule, evaluate_groups, forget_checkpoints, notes_on
+from pipeline.group_trainer import (
+    GroupTrainer,
+    Schedule,
+    evaluate_groups,
+    forget_checkpoints,
+    notes_on,
+    pass_notes,
+    passes,
+)
 from pipeline.groups import Group, read_groups, read_prompts, read_rows
 from pipeline.job import Refused, main
 from pipeline.policy import weights_digest
@@ -22,6 +30,7 @@ from pipeline.run_directory import RunDirectory
 __all__ = ["Reward", "load_reward", "normalised", "score_texts", "work"]
 
 INPUT_DROPOUT, WEIGHT_DECAY = 0.3, 0.1  # a few hundred groups are learned by heart in two passes without them
+ENOUGH_STEPS = 80  # 40 groups: 62 % of unseen pairs in order after 3 passes of 16 a step, 80 % after 8 of 4
 REFERENCE_SAMPLES = 2000  # most completions that mean and std are taken over
 ENOUGH_OF_POLICY = 32  # fewer completions by the policy itself than this, and all authors' are taken
 
@@ -34,8 +43,9 @@ def work(run: RunDirectory, config: dict) -> dict:
     reward = new_reward(base["path"], options.seed, options.max_length, base.get("device"))
     data = read_groups(run.data, reward.tokenizer, reward.max_length)
     before = weights_digest(reward.model)
+    epochs = passes(len(data.train), options, ENOUGH_STEPS)
     schedule = Schedule(
-        options.epochs,
+        epochs,
         options.groups_per_step,
         options.learning_rate,
         options.seed,
@@ -58,7 +68,7 @@ def work(run: RunDirectory, config: dict) -> dict:
         "weights_digest": digest,
         "metrics": {**metrics, "reward/mean": reward.mean, "reward/std": reward.std},
         "sizes": data.sizes,
-        "notes": notes_on(data),
+        "notes": [*notes_on(data), *pass_notes(epochs, options)],
     }
 
 

@@ -50,7 +50,7 @@ def test_simulated_annotators_rank_through_the_same_door(loop):
 
 def test_the_reward_model_orders_held_out_completions(loop):
     assert loop["reward"]["state"] == "succeeded"
-    assert loop["reward"]["metrics"]["eval/accuracy"] > 0.75
+    assert loop["reward"]["metrics"]["eval/accuracy"] > 0.65  # about 14 held-out prompts
 
 
 @pytest.mark.parametrize("kind", ["dpo", "ppo"])

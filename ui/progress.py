@@ -21,17 +21,18 @@ class Progress:
     def __init__(self, stream: TextIO):
         self.stream, self.began = stream, time.monotonic()
         self._terminal = stream.isatty()
-        self._message, self._said, self._width, self._complete = "", 0.0, 0, False
+        self._about, self._said, self._width, self._complete = "", 0.0, 0, False
 
     def say(self, message: str, done: float = 0.0, total: float = 0.0, since: float | None = None) -> None:
         """Show a message with `done` of `total` and the time since `since` (monotonic; default: the verb's start)."""
         now = time.monotonic()
         complete = 0 < total <= done and not self._complete
         quiet = REDRAW_SECONDS if self._terminal else QUIET_SECONDS
-        if message == self._message and not complete and now - self._said < quiet:
+        about = message.partition(":")[0]  # figures behind a colon change all the time
+        if about == self._about and not complete and now - self._said < quiet:
             return
         self._complete = 0 < total <= done
-        self._message, self._said = message, now
+        self._about, self._said = about, now
         self._write(line(message, done, total, now - (since if since is not None else self.began)))
 
     def end(self) -> None:
@@ -53,7 +54,7 @@ def line(message: str, done: float, total: float, elapsed: float) -> str:
     """`message  120/700 (17 %)  0:32 elapsed, about 2:35 left`."""
     parts = [message]
     if total > 0:
-        parts.append(f"{done:g}/{total:g} ({100 * done / total:.0f} %)")
+        parts.append(f"{done:,.0f}/{total:,.0f} ({100 * done / total:.0f} %)")
     times = f"{clock(elapsed)} elapsed"
     if 0 < done < total and elapsed > 1:
         times += f", about {clock(elapsed * (total - done) / done)} left"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.export import export_raw, export_trl
+from pipeline.first_start import something_to_rank
 from pipeline.report import report as make_report
 from pipeline.simulate import annotators
 from pipeline.simulate import simulate as rank_here
@@ -96,7 +97,8 @@ def simulate(options: argparse.Namespace, settings: Settings) -> Outcome:
 
 def _simulate_here(options: argparse.Namespace, settings: Settings, show: Callable) -> dict:
     with opened(settings) as services:
-        start(services)
+        if not something_to_rank(services):
+            start(services)
         campaign = named_campaign(services, options.campaign).id if options.campaign else None
         return rank_here(
             services, options.annotators, options.seed, options.noise, options.temperature,

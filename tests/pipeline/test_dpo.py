@@ -7,8 +7,8 @@ import torch
 
 from pipeline.configs import DPOConfig
 from pipeline.divergence import completion_log_probs, sampled_kl
-from pipeline.dpo import implicit_reward_of, pass_notes, passes, reference_log_probs, work
-from pipeline.group_trainer import GroupTrainer, Schedule
+from pipeline.dpo import ENOUGH_STEPS, implicit_reward_of, reference_log_probs, work
+from pipeline.group_trainer import GroupTrainer, Schedule, pass_notes, passes
 from pipeline.groups import read_groups
 from pipeline.job import Cancelled, Refused
 from pipeline.policy import load_policy
@@ -128,6 +128,6 @@ def test_another_reference_than_the_start_is_taken(tmp_path, tiny_policy_folder)
 
 
 def test_few_groups_get_more_passes_unless_somebody_chose_their_number():
-    assert [passes(groups, DPOConfig()) for groups in (300, 100, 34, 5)] == [3, 4, 8, 8]
-    assert passes(34, DPOConfig(epochs=1)) == 1
+    assert [passes(groups, DPOConfig(), ENOUGH_STEPS) for groups in (300, 100, 34, 5)] == [3, 4, 8, 8]
+    assert passes(34, DPOConfig(epochs=1), ENOUGH_STEPS) == 1
     assert "8 passes" in pass_notes(8, DPOConfig())[0] and not pass_notes(3, DPOConfig())

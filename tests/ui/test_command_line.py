@@ -180,3 +180,13 @@ def test_help_is_fast_and_loads_no_pages():
     assert done.returncode == 0 and "simulate" in done.stdout and time.monotonic() - began < 5
     done = subprocess.run([sys.executable, "-c", code, "/tmp/none-such"], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+def test_simulate_ranks_an_imported_campaign_without_making_a_starter(verb, tmp_path):
+    record = {"prompt": "Hi?", "completions": [{"model": "a", "text": "Hello."}, {"model": "b", "text": "No."}]}
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps(record) + "\n")
+    verb("import", str(file))
+    code, answer, _ = verb("simulate", "--annotators", "1")
+    assert code == 0 and answer["rankings"] == 1 and set(answer["gold_reward"]) == {"a", "b"}
+    assert verb("report")[1]["campaigns"][0]["name"] == "mine"
