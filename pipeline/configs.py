@@ -64,7 +64,7 @@ class DPOConfig:
 
     seed: int = option(0, "seed of order and shuffles", 0)
     beta: float = option(0.1, "strength of the tie to the reference", 1e-4)
-    learning_rate: float = option(3e-4, "AdamW's peak learning rate", 0.0)
+    learning_rate: float = option(2e-4, "AdamW's peak learning rate", 0.0)
     epochs: float = option(3.0, "passes over the groups", 0.01)
     groups_per_step: int = option(16, "prompts per optimizer step", 1)
     max_length: int = option(512, "longest prompt and completion together, in tokens", 8)
