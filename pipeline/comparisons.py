@@ -21,6 +21,7 @@ COMPARISONS = pa.schema(
         ("preference", pa.float64()),
         ("weight", pa.float64()),
         ("margin", pa.float64()),
+        ("grade", pa.float64()),
         ("annotators", pa.int64()),
     ]
 )
@@ -32,7 +33,8 @@ def comparisons(answers: pa.Table, reliability: Mapping[int, float] | None = Non
     answers: storage's `answer_table`; rows without ranks (all bad) give nothing. reliability weighs people
     by id, 1 for who is not in it. Per pair, over its judgements j with reliability r_j:
     preference = sum r_j o_j / sum r_j with o = 1, 0.5 or 0; weight = sum r_j / pairs of j's task;
-    margin = sum r_j (rank of second - rank of first) / sum r_j; annotators = distinct people.
+    margin = sum r_j (rank of second - rank of first) / sum r_j; grade = the same over the signed margins (-3 to 3,
+    positive = first better) of those judgements that were graded, 0 where none was; annotators = distinct people.
     Pairs whose judges all have reliability 0 are left out. Rows are ordered by first_id, second_id.
     Raises ValueError for a negative reliability and for ranks that do not fit their completions.
     """
@@ -53,6 +55,7 @@ def comparisons(answers: pa.Table, reliability: Mapping[int, float] | None = Non
         "preference": np.add.reduceat(trust * outcome, starts) / total,
         "weight": np.add.reduceat(trust / judged["pairs"], starts),
         "margin": np.add.reduceat(trust * judged["margin"], starts) / total,
+        "grade": _mean_grade(judged, trust, starts),
         "annotators": _distinct_in_groups(judged["person"], starts),
     }
     columns |= {name: source[name] for name in source.column_names}
@@ -63,13 +66,15 @@ def judgements(answers: pa.Table) -> dict[str, np.ndarray]:
     """Every pair of every ranking as flat arrays of one length, first < second.
 
     answer: row in `answers`; person; first, second: completion ids; margin: rank of second minus rank of
-    first (positive: first is better, 0: tie); pairs: K (K - 1) / 2 of the ranking it came from.
+    first (positive: first is better, 0: tie); grade: 0 to 3, signed like margin, NaN where nobody graded;
+    pairs: K (K - 1) / 2 of the ranking it came from.
     """
     blocks = [_pairs_of_block(*block) for block in ranking_blocks(answers)]
     names = ("answer", "person", "first", "second", "margin", "pairs")
     if not blocks:
-        return {name: np.zeros(0, dtype=np.int64) for name in names}
-    return {name: np.concatenate([block[name] for block in blocks]) for name in names}
+        return {name: np.zeros(0, dtype=np.int64) for name in names} | {"grade": np.zeros(0)}
+    judged = {name: np.concatenate([block[name] for block in blocks]) for name in names}
+    return judged | {"grade": _grades(answers)[judged["answer"]] * np.sign(judged["margin"])}
 
 
 def ranking_blocks(answers: pa.Table) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
@@ -93,7 +98,7 @@ def ranking_blocks(answers: pa.Table) -> Iterator[tuple[np.ndarray, np.ndarray, 
 
 def as_comparisons(table: pa.Table) -> list[Comparison]:
     """The table's rows as records, for small amounts."""
-    names = ("prompt_id", "first_id", "second_id", "preference", "weight", "margin")
+    names = ("prompt_id", "first_id", "second_id", "preference", "weight", "margin", "grade")
     return [Comparison(*row) for row in zip(*(table[name].to_pylist() for name in names), strict=True)]
 
 
@@ -111,6 +116,20 @@ def _pairs_of_block(rows, people, ids, ranks) -> dict[str, np.ndarray]:
         "margin": np.where(turned, -margin, margin).ravel(),
         "pairs": np.full(len(rows) * count, count, dtype=np.int64),
     }
+
+
+def _grades(answers: pa.Table) -> np.ndarray:
+    """The grade of each answer (N,), NaN where there is none."""
+    if "grade" not in answers.column_names:
+        return np.full(answers.num_rows, np.nan)
+    return pc.fill_null(answers["grade"].cast(pa.float64()), np.nan).to_numpy()
+
+
+def _mean_grade(judged: Mapping[str, np.ndarray], trust: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    graded = ~np.isnan(judged["grade"])
+    total = np.add.reduceat(trust * graded, starts)
+    summed = np.add.reduceat(np.where(graded, trust * judged["grade"], 0.0), starts)
+    return np.divide(summed, total, out=np.zeros(len(starts)), where=total > 0)
 
 
 def _reliabilities(people: np.ndarray, reliability: Mapping[int, float] | None) -> np.ndarray:

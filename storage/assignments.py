@@ -17,10 +17,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from storage.database import Cursor, Database
-from storage.records import JUDGEMENTS, Answer, Assignment, Campaign, Task
-from storage.task_queue import TaskQueue
-
-_COLUMNS = "assignment_id, task_id, campaign_id, person_id, shown, started, expires"
+from storage.eligibility import Eligibility, PastAnswer, Refusal
+from storage.leases import open_leases, store_events
+from storage.members import Assignees
+from storage.records import CHECK_PURPOSES, JUDGEMENTS, Answer, Assignment, Campaign, Task
+from storage.setups import Setup
+from storage.task_queue import Place, TaskQueue
 
 
 @dataclass(eq=False)
@@ -31,6 +33,20 @@ class _Hold:
     person_id: int
     assignment: Assignment | None = None
     storing: int = 0  # answers being stored on it: it does not expire meanwhile
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the person has answered the task before; such a hold takes no place on it."""
+        return self.assignment is not None and self.assignment.purpose == "repeat"
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """What a person may get next; lower comes first: the campaign's priority, then the place in its queue."""
+
+    priority: float
+    place: Place
+    purpose: str = "work"
 
 
 class Assignments:
@@ -52,9 +68,10 @@ class Assignments:
             self._load()
 
     def _forget_all(self) -> None:
+        self.eligibility = Eligibility()
         self._states: dict[int, str] = {}
         self._tasks: dict[int, Task] = {}
-        self._queues: dict[int, TaskQueue] = defaultdict(TaskQueue)
+        self._queues: dict[int | tuple[int, int], TaskQueue] = defaultdict(TaskQueue)  # or (campaign, person)
         self._holds: dict[int, dict[int, _Hold]] = defaultdict(dict)  # task -> person -> hold
         self._counted: dict[int, dict[int, str]] = defaultdict(dict)  # task -> person -> submission that counts
         self._answered: dict[int, set[int]] = defaultdict(set)  # person -> tasks
@@ -65,22 +82,62 @@ class Assignments:
     # ---- for annotators
     def claim(self, person_id: int, campaign_id: int | None = None) -> Assignment | None:
         """The next task for a person, or the one they have in hand, renewed. None where nothing is open for them."""
+        claimed = self.claim_ahead(person_id, campaign_id, 1)
+        return claimed[0] if claimed else None
+
+    def claim_ahead(self, person_id: int, campaign_id: int | None = None, count: int = 3) -> list[Assignment]:
+        """Up to `count` tasks at once, those in hand first: what a page needs to work on while it is offline."""
         with self._lock:
             self._expire()
-            hold = self._hold_of(person_id, campaign_id)
-            kind = "renew" if hold else "claim"
-            hold = hold or self._take(person_id, campaign_id)
-            if hold is None:
-                return None
-            self._renew(hold)
-            assignment = hold.assignment
+            holds = self._holds_of(person_id, campaign_id)[:count]
+            events = [("renew", hold) for hold in holds]
+            while len(events) < count and (hold := self._take(person_id, campaign_id)):
+                events.append(("claim", hold))
+            for _, hold in events:
+                self._renew(hold)
+            told = [(kind, hold.assignment) for kind, hold in events]
         try:
-            self._database.join(_store_events, (kind, assignment))
+            for event in told:
+                self._database.join(store_events, event)
         except BaseException:
-            if kind == "claim":
-                self._forget(assignment.id)
+            for kind, assignment in told:
+                if kind == "claim":
+                    self._forget(assignment.id)
             raise
-        return assignment
+        return [assignment for _, assignment in told]
+
+    def renew(self, person_id: int, assignment_ids: Sequence[str]) -> list[Assignment]:
+        """Make the person's leases last; those that are over are left out of what is returned."""
+        with self._lock:
+            self._expire()
+            holds = [self._leases[one] for one in assignment_ids if one in self._leases]
+            holds = [hold for hold in holds if hold.person_id == person_id]
+            for hold in holds:
+                self._renew(hold)
+            renewed = [hold.assignment for hold in holds]
+        for assignment in renewed:
+            self._database.join(store_events, ("renew", assignment))
+        return renewed
+
+    def refusals(self, person_id: int) -> list[Refusal]:
+        """Why open campaigns give this person nothing, where it is for another reason than an empty queue."""
+        with self._lock:
+            found = [self.eligibility.refusal(campaign, person_id) for campaign in self._open(None)]
+            return [refusal for refusal in found if refusal]
+
+    def setup(self, campaign_id: int) -> Setup:
+        """A campaign's setup, without asking the database."""
+        return self.eligibility.setup(campaign_id)
+
+    def flags(self, completion_ids: Sequence[int]) -> dict[int, frozenset[str]]:
+        """The flags that annotators have given these completions."""
+        with self._lock:
+            return {c: frozenset(self.eligibility.flags[c]) for c in completion_ids if c in self.eligibility.flags}
+
+    def failing(self, campaign_id: int, person_id: int) -> str | None:
+        """Why the person fails the campaign's test or gold tasks, or None."""
+        with self._lock:
+            return self.eligibility.failing(campaign_id, person_id)
 
     def live(self, assignment_id: str) -> Assignment | None:
         """The assignment while its lease lasts."""
@@ -94,24 +151,26 @@ class Assignments:
         assignment = self._forget(assignment_id)
         if assignment is not None:
             ended = replace(assignment, expires=self._now())
-            self._database.join(_store_events, ("release", ended))
+            self._database.join(store_events, ("release", ended))
 
     def remaining(self, person_id: int, campaign_id: int | None = None) -> int:
-        """How many tasks this person could rank now, the ones in hand included."""
+        """How many tasks this person could answer now, the ones in hand included; checks and repeats are not told."""
         with self._lock:
             self._expire()
-            campaigns, answered = self._open(campaign_id), self._answered[person_id]
-            waiting = sum(self._queues[c].left(answered) for c in campaigns)
-            in_hand = [self._tasks[t] for t in self._in_hand[person_id]]
-            full = [t for t in in_hand if t.campaign_id in campaigns and t.id not in self._queues[t.campaign_id]]
+            campaigns, answered = self._offered(person_id, campaign_id), self._answered[person_id]
+            waiting = sum(queue.left(answered) for c in campaigns for queue in self._queues_for(c, person_id))
+            in_hand = [self._tasks[t] for t in self._in_hand[person_id] if self._is_work(t)]
+            full = [t for t in in_hand if t.campaign_id in campaigns and not self._is_queued(t, person_id)]
             return waiting + len(full)
 
     def counts(self) -> dict[str, int]:
         """tasks known, tasks open for a claim in open campaigns, and live leases."""
         with self._lock:
             self._expire()
-            waiting = sum(len(self._queues[c]) for c in self._open(None))
-            return {"tasks": len(self._tasks), "open": waiting, "leases": len(self._leases)}
+            campaigns = set(self._open(None))
+            queues = ((key if isinstance(key, int) else key[0], queue) for key, queue in self._queues.items())
+            waiting = {task_id for campaign, queue in queues if campaign in campaigns for task_id in queue}
+            return {"tasks": sum(map(self._is_work, self._tasks)), "open": len(waiting), "leases": len(self._leases)}
 
     # ---- for the modules that store
     def add(self, tasks: Sequence[Task]) -> None:
@@ -135,6 +194,8 @@ class Assignments:
                 self._requeue(fact.id)
             elif isinstance(fact, Answer):
                 self._learn_answer(fact)
+            elif self.eligibility.learn(fact, self._tasks) and isinstance(fact, Assignees):
+                self._queue_anew(fact.task_id)
 
     @contextmanager
     def storing(self, task_id: int, person_id: int) -> Iterator[bool]:
@@ -158,27 +219,51 @@ class Assignments:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     def _open(self, campaign_id: int | None) -> list[int]:
-        wanted = self._queues if campaign_id is None else [campaign_id]
+        wanted = self._states if campaign_id is None else [campaign_id]
         return [c for c in list(wanted) if self._states.get(c) == "open"]
 
-    def _hold_of(self, person_id: int, campaign_id: int | None) -> _Hold | None:
-        """A live lease in an open campaign whose answer is not on its way."""
-        campaigns = self._open(campaign_id)
-        for hold in self._in_hand[person_id].values():
-            if hold.assignment and not hold.storing and hold.assignment.campaign_id in campaigns:
-                return hold
-        return None
+    def _offered(self, person_id: int, campaign_id: int | None) -> list[int]:
+        return [c for c in self._open(campaign_id) if not self.eligibility.refusal(c, person_id)]
+
+    def _queues_for(self, campaign_id: int, person_id: int) -> list[TaskQueue]:
+        """What is open to all, and what is for this person."""
+        return [self._queues[key] for key in (campaign_id, (campaign_id, person_id)) if key in self._queues]
+
+    def _is_work(self, task_id: int) -> bool:
+        return self._tasks[task_id].purpose not in CHECK_PURPOSES
+
+    def _is_queued(self, task: Task, person_id: int) -> bool:
+        return any(task.id in queue for queue in self._queues_for(task.campaign_id, person_id))
+
+    def _holds_of(self, person_id: int, campaign_id: int | None) -> list[_Hold]:
+        """Live leases in open campaigns whose answers are not on their way, oldest first."""
+        campaigns = self._offered(person_id, campaign_id)
+        mine = [hold for hold in self._in_hand[person_id].values() if hold.assignment and not hold.storing]
+        return [hold for hold in mine if hold.assignment.campaign_id in campaigns]
 
     def _take(self, person_id: int, campaign_id: int | None) -> _Hold | None:
-        answered, busy = self._answered[person_id], self._in_hand[person_id]
-        places = [self._queues[c].first(person_id, answered, busy) for c in self._open(campaign_id)]
-        best = min((place for place in places if place), default=None)
+        offers = [self._offer(c, person_id) for c in self._offered(person_id, campaign_id)]
+        best = min((one for one in offers if one), key=lambda one: (one.priority, one.place), default=None)
         if best is None:
             return None
-        task, now = self._tasks[best[2]], self._now()
+        task, now = self._tasks[best.place[2]], self._now()
         shown = tuple(random.sample(task.completion_ids, len(task.completion_ids)))
-        assignment = Assignment(uuid.uuid4().hex, task.id, task.campaign_id, person_id, shown, now, now)
+        assignment = Assignment(uuid.uuid4().hex, task.id, task.campaign_id, person_id, shown, now, now, best.purpose)
         return self._hold(_Hold(task.id, person_id, assignment))
+
+    def _offer(self, campaign_id: int, person_id: int) -> _Offer | None:
+        """What a campaign has for a person now: a check or a repeat that is due, else the first of its queues."""
+        answered, busy = self._answered[person_id], self._in_hand[person_id]
+        priority = -self.eligibility.setup(campaign_id).priority
+        due = self.eligibility.due(campaign_id, person_id, answered, busy)
+        if due is not None:
+            return _Offer(priority, (float("-inf"), 0, due), self._tasks[due].purpose)
+        again = self.eligibility.due_repeat(campaign_id, person_id, busy)
+        if again is not None:
+            return _Offer(priority, (float("-inf"), 0, again), "repeat")
+        places = [queue.first(person_id, answered, busy) for queue in self._queues_for(campaign_id, person_id)]
+        best = min((place for place in places if place), default=None)
+        return _Offer(priority, best) if best else None
 
     def _hold(self, hold: _Hold) -> _Hold:
         self._holds[hold.task_id][hold.person_id] = hold
@@ -202,7 +287,8 @@ class Assignments:
         return self._hold(_Hold(task_id, person_id))
 
     def _has_room(self, task_id: int) -> bool:
-        taken = self._counted[task_id].keys() | self._holds[task_id].keys()
+        holds = self._holds[task_id]
+        taken = self._counted[task_id].keys() | {person for person, hold in holds.items() if not hold.repeats}
         return task_id in self._tasks and len(taken) < self._tasks[task_id].overlap
 
     def _expire(self) -> None:
@@ -234,26 +320,47 @@ class Assignments:
 
     def _requeue(self, task_id: int) -> None:
         task = self._tasks.get(task_id)
-        if task is None:
+        if task is None or not self._is_work(task_id):
             return
-        queue = self._queues[task.campaign_id]
-        if self._has_room(task_id):
-            queue.put(task_id, task.priority, len(self._counted[task_id]), self._answered)
-        else:
+        for queue in [self._queues[key] for key in self._keys(task)]:
+            if self._has_room(task_id):
+                queue.put(task_id, task.priority, len(self._counted[task_id]), self._answered)
+            else:
+                queue.remove(task_id)
+
+    def _keys(self, task: Task) -> list[int | tuple[int, int]]:
+        """The queues a task belongs into: the campaign's, or those of the people it is for."""
+        people = self.eligibility.assignees.get(task.id)
+        return [(task.campaign_id, person) for person in people] if people else [task.campaign_id]
+
+    def _queue_anew(self, task_id: int) -> None:
+        """After its people changed: out of every queue, then into the right ones."""
+        for queue in self._queues.values():
             queue.remove(task_id)
+        self._requeue(task_id)
 
     def _learn_answer(self, answer: Answer) -> None:
         if answer.task_id not in self._tasks or answer.status == "superseded":
             return
+        self._note_answer(answer)
+        if answer.purpose != "repeat":
+            self._learn_counted(answer)
+        self._requeue(answer.task_id)
+
+    def _note_answer(self, answer: Answer | PastAnswer) -> None:
+        """The person does not get this task again, and does not hold it any more."""
+        self.eligibility.learn_answer(answer, self._tasks[answer.task_id])
         self._answered[answer.person_id].add(answer.task_id)
+        hold = self._holds[answer.task_id].get(answer.person_id)
+        if hold and hold.repeats == (answer.purpose == "repeat"):
+            self._drop(hold)
+
+    def _learn_counted(self, answer: Answer) -> None:
         counted = self._counted[answer.task_id]
         if answer.status == "counted" and answer.kind in JUDGEMENTS:
             counted[answer.person_id] = answer.submission_id
         elif answer.revision > 1 or counted.get(answer.person_id) == answer.submission_id:
             counted.pop(answer.person_id, None)
-        if hold := self._holds[answer.task_id].get(answer.person_id):
-            self._drop(hold)
-        self._requeue(answer.task_id)
 
     # ---- at start
     def _load(self) -> None:
@@ -264,8 +371,9 @@ class Assignments:
                 "WHERE overlap > 0"
             ).fetchall():
                 self._tasks[row[0]] = Task(*row[:3], tuple(row[3]), *row[4:])
-            for row in _open_leases(cursor, self._now()):
-                self._restore(row)
+            self.eligibility.load(cursor, self._tasks)
+            for assignment in open_leases(cursor, self._now()):
+                self._restore(assignment)
             self._restore_answers(cursor)
         for task_id in self._tasks:
             self._requeue(task_id)
@@ -280,49 +388,11 @@ class Assignments:
 
     def _restore_answers(self, cursor: Cursor) -> None:
         rows = cursor.execute(
-            "SELECT a.task_id, person_id, CASE WHEN status = 'counted' AND kind = ANY($kinds) THEN submission_id END "
-            "FROM answer_now a JOIN task t USING (task_id) WHERE t.overlap > 0 AND status <> 'superseded'",
-            {"kinds": list(JUDGEMENTS)},
+            "SELECT submission_id, task_id, a.campaign_id, person_id, kind, ranks, status, a.created, a.purpose, "
+            "detail FROM answer_now a JOIN task t USING (task_id) "
+            "WHERE t.overlap > 0 AND status <> 'superseded' ORDER BY seq"
         ).fetchall()
-        for task_id, person_id, counted in rows:
-            self._answered[person_id].add(task_id)
-            if counted:
-                self._counted[task_id][person_id] = counted
-            if hold := self._holds[task_id].get(person_id):
-                self._drop(hold)
-
-
-def find_assignment(db: Database, assignment_id: str) -> Assignment | None:
-    """An assignment from its events, also after its lease ended and after a restart."""
-    with db.read() as cursor:
-        rows = cursor.execute(
-            f"SELECT {_COLUMNS} FROM assignment_event WHERE assignment_id = ? AND kind <> 'release' "
-            "ORDER BY expires DESC LIMIT 1",
-            [assignment_id],
-        ).fetchall()
-    return _assignment(rows[0]) if rows else None
-
-
-def _open_leases(cursor: Cursor, now: datetime) -> list[Assignment]:
-    rows = cursor.execute(
-        f"SELECT {_COLUMNS} FROM assignment_event WHERE expires > $now AND kind <> 'release' "
-        "AND assignment_id NOT IN (SELECT assignment_id FROM assignment_event WHERE kind = 'release') "
-        "QUALIFY row_number() OVER (PARTITION BY assignment_id ORDER BY expires DESC) = 1 ORDER BY started",
-        {"now": now},
-    ).fetchall()
-    return [_assignment(row) for row in rows]
-
-
-def _assignment(row: tuple) -> Assignment:
-    return Assignment(*row[:4], tuple(row[4]), *row[5:])
-
-
-def _store_events(cursor: Cursor, events: Sequence[tuple[str, Assignment]]) -> list[None]:
-    with cursor.appender("assignment_event") as appender:
-        appender.append_rows(
-            [
-                [a.id, kind, a.task_id, a.campaign_id, a.person_id, list(a.shown), a.started, a.expires]
-                for kind, a in events
-            ]
-        )
-    return [None] * len(events)
+        for answer in map(PastAnswer._make, rows):
+            self._note_answer(answer)
+            if answer.status == "counted" and answer.kind in JUDGEMENTS:
+                self._counted[answer.task_id][answer.person_id] = answer.submission_id

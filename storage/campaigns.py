@@ -81,6 +81,13 @@ def edit_campaign(db: Database, campaign_id: int, **changes) -> Campaign:
     return db.write(work, tell=itself)
 
 
+def edit_within(cursor: Cursor, campaign_id: int, new_guidelines: bool) -> None:
+    """Within a change: refuse an unknown campaign, and give its guidelines the next version where asked."""
+    before = _existing(cursor, campaign_id)
+    if new_guidelines:
+        _insert(cursor, replace(before, guidelines_version=before.guidelines_version + 1))
+
+
 def guidelines_history(db: Database, campaign_id: int) -> list[tuple[int, str, datetime]]:
     """(version, guidelines, since), newest last."""
     with db.read() as cursor:

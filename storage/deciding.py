@@ -9,9 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from storage.checks import agreement
 from storage.database import Cursor
+from storage.details import stored_ranks
 from storage.journal import ANSWER_SCHEMA
 from storage.records import JUDGEMENTS, Answer, InvalidRecord
+from storage.setups import Setup, from_json
 
 COLUMNS = ", ".join(ANSWER_SCHEMA.names)
 REPEAT = "repeat"  # why an imported annotator's second ranking of one task is excluded
@@ -48,6 +51,8 @@ class Draft:
     place: bool = False
     revises: str | None = None
     imported: bool = False
+    purpose: str = "work"
+    detail: str = "{}"
 
 
 class Decided(NamedTuple):
@@ -68,19 +73,26 @@ class _Task:
     overlap: int
     content_hash: str
     campaign_id: int
+    completion_ids: tuple[int, ...]
     guidelines_version: int
     campaign_state: str
+    setup: Setup
+    known: tuple[bool, tuple[int, ...] | None]  # whether the answer is known, and its ranks (None: all are bad)
     answers: dict[str, Answer] = field(default_factory=dict)
 
-    def newest(self, person_id: int) -> Answer | None:
-        """The person's standing answer; imported repeats stand beside it."""
+    def newest(self, person_id: int, repeat: bool = False) -> Answer | None:
+        """The person's standing answer, or their standing repeat; imported repeats stand beside it."""
         own = [a for a in self.answers.values() if a.person_id == person_id and a.reason != REPEAT]
-        return max(own, key=lambda a: a.revision, default=None)
+        return max((a for a in own if (a.purpose == "repeat") == repeat), key=lambda a: a.revision, default=None)
 
     def counted_without(self, person_id: int) -> int:
         """How many others' answers count towards overlap."""
         counted = (a for a in self.answers.values() if a.status == "counted" and a.kind in JUDGEMENTS)
         return len({a.person_id for a in counted} - {person_id})
+
+    def ranks(self, answer: "Answer | Draft") -> tuple[int, ...] | None:
+        """The ranks that an answer gives or implies."""
+        return answer.ranks or stored_ranks(answer.kind, answer.detail, self.completion_ids, self.setup.overall)
 
 
 def decide(cursor: Cursor, drafts: Sequence[Draft]) -> list[Decided | Exception]:
@@ -121,12 +133,17 @@ def as_answer(row: Sequence) -> Answer:
 
 def _tasks(cursor: Cursor, task_ids: list[int]) -> dict[int, _Task]:
     rows = cursor.execute(
-        "SELECT task_id, t.overlap, content_hash, campaign_id, c.guidelines_version, c.state FROM task t JOIN ("
+        "SELECT task_id, t.overlap, content_hash, t.campaign_id, completion_ids, c.guidelines_version, c.state, "
+        "s.setup, k.task_id IS NOT NULL, k.ranks FROM task t JOIN ("
         "SELECT campaign_id, arg_max(guidelines_version, seq) AS guidelines_version, arg_max(state, seq) AS state "
-        "FROM campaign GROUP BY ALL) c USING (campaign_id) WHERE task_id = ANY(?)",
+        "FROM campaign GROUP BY ALL) c USING (campaign_id) LEFT JOIN setup_now s USING (campaign_id) "
+        "LEFT JOIN task_check_now k USING (task_id) WHERE task_id = ANY(?)",
         [task_ids],
     ).fetchall()
-    tasks = {task_id: _Task(*rest) for task_id, *rest in rows}
+    tasks = {}
+    for task_id, *facts, completion_ids, version, state, setup, is_known, ranks in rows:
+        known = (is_known, None if ranks is None else tuple(ranks))
+        tasks[task_id] = _Task(*facts, tuple(completion_ids), version, state, from_json(setup), known)
     for row in cursor.execute(f"SELECT {COLUMNS} FROM answer_now WHERE task_id = ANY(?)", [task_ids]).fetchall():
         answer = as_answer(row)
         tasks[answer.task_id].answers[answer.submission_id] = answer
@@ -136,8 +153,8 @@ def _tasks(cursor: Cursor, task_ids: list[int]) -> dict[int, _Task]:
 def _take_in(task: _Task, new: Answer) -> None:
     """Later drafts of the group are decided as if this answer had been read from the database."""
     for key, old in task.answers.items():
-        supersedes = old.person_id == new.person_id and old.revision < new.revision and old.status != "excluded"
-        if supersedes:
+        same = old.person_id == new.person_id and (old.purpose == "repeat") == (new.purpose == "repeat")
+        if same and old.revision < new.revision and old.status != "excluded":
             task.answers[key] = replace(old, status="superseded")
     task.answers[new.submission_id] = new
 
@@ -147,7 +164,7 @@ def _decide(draft: Draft, task: _Task | None, seq: int) -> Answer | Exception:
         return InvalidRecord("task", draft.task_id, "an existing task")
     if known := task.answers.get(draft.submission_id):
         return known if _same(known, draft) else _conflict(draft)
-    before = task.newest(draft.person_id)
+    before = task.newest(draft.person_id, draft.purpose == "repeat")
     if draft.imported:
         return _imported(draft, task, before, seq)
     if draft.revises is None:
@@ -173,10 +190,27 @@ def _imported(draft: Draft, task: _Task, before: Answer | None, seq: int) -> Ans
 
 
 def _status(draft: Draft, task: _Task) -> tuple[str, str]:
-    """Answers that are no judgement stand, and fill no place."""
-    if draft.kind not in JUDGEMENTS or (draft.place and task.counted_without(draft.person_id) < task.overlap):
+    """Answers that are no judgement stand, and fill no place; checks and repeats measure the annotator."""
+    if draft.purpose != "work":
+        return "check", _measured(draft, task)
+    if draft.kind not in JUDGEMENTS:
+        return "counted", ""
+    if task.setup.on_fast == "exclude" and draft.seconds < task.setup.min_seconds:
+        return "excluded", f"too fast: {draft.seconds:.1f} s, expected at least {task.setup.min_seconds:g} s"
+    if draft.place and task.counted_without(draft.person_id) < task.overlap:
         return "counted", ""
     return "surplus", "overlap was met"
+
+
+def _measured(draft: Draft, task: _Task) -> str:
+    """How far a check agrees with the known answer, or a repeat with the first one."""
+    if draft.purpose == "repeat":
+        first = task.newest(draft.person_id)
+        known = (first is not None and first.kind in JUDGEMENTS, task.ranks(first) if first else None)
+    else:
+        known = task.known
+    share = agreement(known[1], draft.kind, task.ranks(draft)) if known[0] else None
+    return f"{draft.purpose}: {'nothing to compare' if share is None else f'{share:.0%} agreement'}"
 
 
 def _new(draft: Draft, task: _Task, seq: int, status: str, reason: str) -> Answer:
@@ -196,12 +230,14 @@ def _new(draft: Draft, task: _Task, seq: int, status: str, reason: str) -> Answe
         reason=reason,
         revision=1,
         created=datetime.now(UTC),
+        purpose=draft.purpose,
+        detail=draft.detail,
     )
 
 
 def _same(known: Answer, draft: Draft) -> bool:
-    told = (draft.person_id, draft.assignment_id, draft.kind, draft.ranks)
-    return told == (known.person_id, known.assignment_id, known.kind, known.ranks)
+    told = (draft.person_id, draft.assignment_id, draft.kind, draft.ranks, draft.detail)
+    return told == (known.person_id, known.assignment_id, known.kind, known.ranks, known.detail)
 
 
 def _conflict(draft: Draft) -> SubmissionConflict:

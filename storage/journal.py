@@ -33,8 +33,11 @@ ANSWER_SCHEMA = pa.schema(
         "reason": pa.string(),
         "revision": pa.int32(),
         "created": pa.timestamp("us", tz="UTC"),
+        "purpose": pa.string(),
+        "detail": pa.string(),
     }
 )
+LATER = {"purpose": "work", "detail": "{}"}  # columns that lines of older versions lack
 WITNESSES = ("content_hash", "person")  # what a line knows of its task and person, to be sure they are the same ones
 
 
@@ -78,7 +81,7 @@ class Journal:
         with self.path.open("rb") as file:
             for text in file:
                 try:
-                    line = json.loads(text)
+                    line = LATER | json.loads(text)
                     lines[line["submission_id"]] = line
                 except (ValueError, KeyError, TypeError):
                     unreadable += 1

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import duckdb
 import pyarrow as pa
 
-from storage.assignments import Assignments, find_assignment
+from storage.assignments import Assignments
 from storage.changes import Pool
 from storage.database import Cursor, Database
 from storage.deciding import (
@@ -28,7 +28,12 @@ from storage.deciding import (
     decide,
     highest_seq,
 )
+from storage.details import stored_ranks
+from storage.forms import check
+from storage.leases import find_assignment
+from storage.members import set_annotator_state
 from storage.records import JUDGEMENTS, Answer, Submission, Task, require
+from storage.setups import Setup, from_json, setup
 from storage.tasks import task as find_task
 
 __all__ = [
@@ -60,8 +65,11 @@ def submit(db: Database, pool: Assignments, person_id: int, submission: Submissi
             f"assignment: found {submission.assignment_id}, expected one of your own. Claim a task."
         )
     task = pool.task(assignment.task_id) or find_task(db, assignment.task_id)
+    check(submission, pool.setup(task.campaign_id), task.completion_ids)
     draft = _draft(person_id, submission, task, assignment.id, assignment.shown)
-    return _send(db, pool, draft)
+    stored = _send(db, pool, replace(draft, purpose=assignment.purpose))
+    _follow_rules(db, pool, stored)
+    return stored
 
 
 def revise(db: Database, person_id: int, submission_id_of_previous: str, submission: Submission) -> Answer:
@@ -75,8 +83,18 @@ def revise(db: Database, person_id: int, submission_id_of_previous: str, submiss
     if previous is None or previous.person_id != person_id:
         raise UnknownAssignment(f"submission: found {submission_id_of_previous}, expected an answer of your own.")
     task = find_task(db, previous.task_id)
+    check(submission, setup(db, task.campaign_id), task.completion_ids)
     draft = _draft(person_id, submission, task, previous.assignment_id, previous.shown)
-    return _send(db, db.pool, replace(draft, revises=previous.submission_id))
+    return _send(db, db.pool, replace(draft, revises=previous.submission_id, purpose=previous.purpose))
+
+
+def _follow_rules(db: Database, pool: Assignments, stored: Answer) -> None:
+    """Pause an annotator who fails the campaign's gold tasks or test, where the lead wants it so."""
+    if stored.purpose not in ("gold", "test") or pool.setup(stored.campaign_id).on_fail != "pause":
+        return
+    reason = pool.failing(stored.campaign_id, stored.person_id)
+    if reason:
+        set_annotator_state(db, stored.campaign_id, stored.person_id, "paused", reason, by="rule")
 
 
 def exclude(db: Database, submission_id: str, reason: str, by: int | str | None = None) -> Answer:
@@ -147,14 +165,17 @@ def answers(
 
 
 def answer_table(db: Database, campaign_id: int | None = None, up_to: int | None = None) -> pa.Table:
-    """The counted rankings and all-bads, one per person and task, as known at the watermark `up_to`.
+    """The counted judgements, one per person and task, as known at the watermark `up_to`.
 
     Columns: seq, task_id, campaign_id, prompt_id, split, person_id, person, kind, completion_ids list<int64>,
-    ranks list<int8> (aligned with completion_ids; null for all_bad), shown list<int64>, seconds, created.
+    ranks list<int8> (aligned with completion_ids; null for all_bad), grade int8 (how much better the first place
+    is, 0 to 3; null where nobody graded), shown list<int64>, seconds, created. Ratings and thumbs have the ranks
+    that they imply (storage.details.implied_ranks).
     """
     query = (
         "SELECT a.seq, a.task_id, a.campaign_id, t.prompt_id, p.split, a.person_id, w.name AS person, a.kind, "
-        "t.completion_ids, a.ranks, a.shown, a.seconds, a.created "
+        "t.completion_ids, a.ranks, CASE WHEN a.detail <> '{}' THEN (a.detail ->> '$.grade')::TINYINT END AS grade, "
+        "a.shown, a.seconds, a.created, CASE WHEN a.kind IN ('ratings', 'thumbs') THEN a.detail END AS detail "
         "FROM answer_at($up_to) a JOIN task t USING (task_id) JOIN prompt p USING (prompt_id) "
         "JOIN person w ON w.person_id = a.person_id "
         "WHERE a.status = 'counted' AND a.kind = ANY($kinds) AND ($campaign IS NULL OR a.campaign_id = $campaign) "
@@ -162,7 +183,23 @@ def answer_table(db: Database, campaign_id: int | None = None, up_to: int | None
     )
     values = {"up_to": 2**62 if up_to is None else up_to, "kinds": list(JUDGEMENTS), "campaign": campaign_id}
     with db.read() as cursor:
-        return cursor.sql(query, params=values).to_arrow_table()
+        table = cursor.sql(query, params=values).to_arrow_table()
+        setups = dict(cursor.execute("SELECT campaign_id, setup FROM setup_now").fetchall())
+    return _with_implied_ranks(table, {number: from_json(text) for number, text in setups.items()})
+
+
+def _with_implied_ranks(table: pa.Table, setups: dict[int, Setup]) -> pa.Table:
+    """The table with the ranks of ratings and thumbs filled in, without its column `detail`."""
+    place = table.column_names.index("ranks")
+    if table["detail"].null_count < table.num_rows:
+        names = ("kind", "detail", "completion_ids", "campaign_id", "ranks")
+        rows = zip(*(table[name].to_pylist() for name in names), strict=True)
+        filled = [
+            ranks if detail is None else stored_ranks(kind, detail, tuple(ids), setups[campaign].overall)
+            for kind, detail, ids, campaign, ranks in rows
+        ]
+        table = table.set_column(place, "ranks", pa.array(filled, pa.list_(pa.int8())))
+    return table.drop_columns(["detail"])
 
 
 def watermark(db: Database) -> int:
@@ -181,6 +218,7 @@ def _draft(person_id: int, submission: Submission, task: Task, assignment_id: st
         ranks=_ranks(submission, task) if submission.kind == "ranking" else None,
         shown=shown,
         seconds=submission.seconds,
+        detail=submission.detail.to_json(),
     )
 
 

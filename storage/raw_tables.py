@@ -23,13 +23,14 @@ QUERIES = {
         FROM task_now WHERE {OF_CAMPAIGN} ORDER BY task_id""",
     "answers": f"""SELECT a.submission_id, a.seq, a.task_id, a.campaign_id, t.prompt_id, a.person_id, a.assignment_id,
             a.kind, t.completion_ids, a.ranks, a.shown, a.seconds, a.guidelines_version, a.status, a.reason, a.revision,
-            a.created
+            a.created, a.purpose, a.detail
         FROM answer_now a JOIN task t USING (task_id) WHERE {OF_CAMPAIGN.replace("campaign_id", "a.campaign_id")}
         ORDER BY a.seq""",
     "people": f"""SELECT person_id, name, role, kind, created FROM person_now
         WHERE person_id IN (SELECT person_id FROM answer WHERE {OF_CAMPAIGN}) ORDER BY person_id""",
-    "demonstrations": f"""SELECT demonstration_id, campaign_id, prompt_id, text, source, created FROM demonstration
-        WHERE {OF_CAMPAIGN} ORDER BY demonstration_id""",
+    "demonstrations": f"""SELECT demonstration_id, campaign_id, prompt_id, text, source, created,
+            person_id, completion_id
+        FROM demonstration_now WHERE {OF_CAMPAIGN} ORDER BY created, demonstration_id""",
 }
 
 

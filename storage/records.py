@@ -8,35 +8,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from storage.details import NO_DETAIL, Detail
+from storage.invalid import InvalidRecord as InvalidRecord
+from storage.invalid import require
+from storage.invalid import shorten as shorten
+
 ROLES = ("annotator", "reviewer", "lead", "admin")
 MESSAGE_ROLES = ("system", "user", "assistant", "tool")
 SPLITS = ("train", "eval")
-ANSWER_KINDS = ("ranking", "all_bad", "cannot_judge", "skip")
-JUDGEMENTS = ("ranking", "all_bad")  # the kinds that count towards overlap
-STATUSES = ("counted", "surplus", "superseded", "excluded")
+ANSWER_KINDS = ("ranking", "ratings", "thumbs", "all_bad", "cannot_judge", "skip")
+JUDGEMENTS = ("ranking", "ratings", "thumbs", "all_bad")  # the kinds that count towards overlap
+STATUSES = ("counted", "surplus", "superseded", "excluded", "check")  # check: measures the annotator, not the models
+WORK_PURPOSES = ("rank", "compare")  # tasks whose answers are data
+CHECK_PURPOSES = ("training", "test", "gold")  # tasks with a known answer
+EVERYBODY = 1_000_000  # the overlap of a task that each annotator may answer
 RUN_STATES = ("queued", "starting", "running", "finishing", "succeeded", "failed", "cancelled")
 ENDED_STATES = ("succeeded", "failed", "cancelled")
 MIN_COMPLETIONS, MAX_COMPLETIONS = 2, 9
-
-
-class InvalidRecord(ValueError):
-    """A value that may not enter: names the field, what was found and what was expected."""
-
-    def __init__(self, field: str, found: object, expected: str):
-        self.field, self.found, self.expected = field, shorten(found), expected
-        super().__init__(f"{field}: found {self.found}, expected {expected}")
-
-
-def shorten(value: object, limit: int = 80) -> str:
-    """The value as a person can read it in an error message."""
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def require(condition: bool, field: str, found: object, expected: str) -> None:
-    """Raise InvalidRecord unless the condition holds."""
-    if not condition:
-        raise InvalidRecord(field, found, expected)
 
 
 @dataclass(frozen=True)
@@ -121,7 +109,7 @@ class Task:
     """One prompt with a fixed set of completions; every annotator of it sees the same set.
 
     overlap 0 makes a task that nobody can claim: the home of an imported ranking.
-    purpose is "rank", or "compare" where two versions meet.
+    purpose is "rank", "compare" where two versions meet, or training, test or gold where the answer is known.
     """
 
     id: int
@@ -139,12 +127,16 @@ class Task:
         distinct = len(set(self.completion_ids)) == count
         require(distinct, "completions", self.completion_ids, "no completion twice")
         require(self.overlap >= 0, "overlap", self.overlap, "0 or more")
-        require(self.purpose in ("rank", "compare"), "purpose", self.purpose, "rank or compare")
+        purposes = (*WORK_PURPOSES, *CHECK_PURPOSES)
+        require(self.purpose in purposes, "purpose", self.purpose, "one of " + ", ".join(purposes))
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """One annotator's lease on one task; `shown` holds completion ids in the order shown (A, B, …)."""
+    """One annotator's lease on one task; `shown` holds completion ids in the order shown (A, B, …).
+
+    purpose: work, gold, training, test, or repeat where the person has answered the task before.
+    """
 
     id: str
     task_id: int
@@ -153,6 +145,7 @@ class Assignment:
     shown: tuple[int, ...]
     started: datetime
     expires: datetime
+    purpose: str = "work"
 
     def letter(self, completion_id: int) -> str:
         """The letter under which a completion is shown."""
@@ -164,6 +157,7 @@ class Submission:
     """What an annotator sends: the answer to an assignment, under a key made by the sender.
 
     tiers hold completion ids from best to worst; completions of one tier tie. Only a ranking has tiers.
+    detail: what stands beside them.
     """
 
     submission_id: str
@@ -171,6 +165,7 @@ class Submission:
     kind: str
     tiers: tuple[tuple[int, ...], ...] = ()
     seconds: float = 0.0
+    detail: Detail = NO_DETAIL
 
     def __post_init__(self):
         keyed = isinstance(self.submission_id, str) and 8 <= len(self.submission_id) <= 64
@@ -185,7 +180,10 @@ class Submission:
 
 @dataclass(frozen=True)
 class Answer:
-    """A stored answer. ranks align with the task's completion_ids, 1 = best, dense; None unless a ranking."""
+    """A stored answer. ranks align with the task's completion_ids, 1 = best, dense; None unless a ranking.
+
+    purpose as in Assignment; detail is the JSON of a Detail.
+    """
 
     submission_id: str
     seq: int
@@ -202,6 +200,8 @@ class Answer:
     reason: str
     revision: int
     created: datetime
+    purpose: str = "work"
+    detail: str = "{}"
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,7 @@ class Comparison:
     """Two completions of one prompt and how far the first is preferred: 1 first, 0 second, 0.5 tie.
 
     weight is the number (or summed reliability) of annotators divided by the number of pairs of the task.
+    margin: rank of second minus rank of first; grade: the signed margin (-3 to 3) that people graded, 0 for none.
     """
 
     prompt_id: str
@@ -217,6 +218,7 @@ class Comparison:
     preference: float
     weight: float = 1.0
     margin: float = 0.0
+    grade: float = 0.0
 
     def __post_init__(self):
         require(self.first != self.second, "second", self.second, "another completion than the first")
@@ -225,17 +227,21 @@ class Comparison:
 
     def swapped(self) -> "Comparison":
         """The same fact told from the other side."""
-        return Comparison(self.prompt_id, self.second, self.first, 1.0 - self.preference, self.weight, -self.margin)
+        turned = (1.0 - self.preference, self.weight, -self.margin, -self.grade)
+        return Comparison(self.prompt_id, self.second, self.first, *turned)
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody, or something, that answers or leads. kind: person, simulated or imported."""
+    """Somebody, or something, that answers or leads. kind: person, simulated or imported.
+
+    active: whether the account may sign in; answers given before stay."""
 
     id: int
     name: str
     role: str
     kind: str = "person"
+    active: bool = True
 
     def __post_init__(self):
         require(bool(self.name.strip()), "name", self.name, "a non-empty text")

@@ -6,21 +6,22 @@ from storage.database import Database
 def counts(database: Database, campaign_id: int) -> dict[str, int]:
     """How much a campaign holds.
 
-    tasks: that people can claim (an imported preference opens none); tasks_done: those whose overlap is met;
-    rankings: counted rankings, imported ones too; annotators: people with a counted ranking or all bad;
-    prompts; completions: of those prompts.
+    tasks: that people can claim (an imported preference opens none, checks do not count); tasks_done: those whose
+    overlap is met; rankings: counted rankings, ratings and thumbs, imported ones too; annotators: people with a
+    counted judgement; prompts; completions: of those prompts.
     """
     query = """
         WITH judged AS (
             SELECT task_id, person_id, kind FROM answer_now
-            WHERE campaign_id = $campaign AND status = 'counted' AND kind IN ('ranking', 'all_bad')
+            WHERE campaign_id = $campaign AND status = 'counted' AND kind NOT IN ('skip', 'cannot_judge')
         ), per_task AS (SELECT task_id, count(*) AS judgements FROM judged GROUP BY task_id),
         asked AS (SELECT prompt_id FROM campaign_prompt WHERE campaign_id = $campaign)
         SELECT
-            (SELECT count(*) FROM task WHERE campaign_id = $campaign AND overlap > 0),
+            (SELECT count(*) FROM task
+             WHERE campaign_id = $campaign AND overlap > 0 AND purpose IN ('rank', 'compare')),
             (SELECT count(*) FROM task JOIN per_task USING (task_id)
              WHERE campaign_id = $campaign AND overlap > 0 AND judgements >= overlap),
-            (SELECT count(*) FROM judged WHERE kind = 'ranking'),
+            (SELECT count(*) FROM judged WHERE kind <> 'all_bad'),
             (SELECT count(DISTINCT person_id) FROM judged),
             (SELECT count(*) FROM asked),
             (SELECT count(*) FROM completion WHERE prompt_id IN (SELECT prompt_id FROM asked))"""
@@ -34,12 +35,12 @@ def per_annotator(database: Database, campaign_id: int) -> list[dict]:
     (skip and can't judge), excluded, surplus, seconds (median of a ranking; None without one), last (time)."""
     query = """
         SELECT p.person_id, p.name, p.kind,
-            count(*) FILTER (a.kind = 'ranking' AND a.status = 'counted') AS rankings,
+            count(*) FILTER (a.kind IN ('ranking', 'ratings', 'thumbs') AND a.status = 'counted') AS rankings,
             count(*) FILTER (a.kind = 'all_bad' AND a.status = 'counted') AS all_bad,
             count(*) FILTER (a.kind IN ('skip', 'cannot_judge')) AS skipped,
             count(*) FILTER (a.status = 'excluded') AS excluded,
             count(*) FILTER (a.status = 'surplus') AS surplus,
-            median(a.seconds) FILTER (a.kind = 'ranking' AND a.seconds > 0) AS seconds,
+            median(a.seconds) FILTER (a.kind NOT IN ('skip', 'cannot_judge') AND a.seconds > 0) AS seconds,
             max(a.created) AS last
         FROM answer_now a JOIN person p USING (person_id)
         WHERE a.campaign_id = ? GROUP BY ALL ORDER BY rankings DESC, p.person_id"""

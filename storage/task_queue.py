@@ -6,7 +6,7 @@ person has looked. Not thread-safe; assignments.py holds the lock.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 Place = tuple[float, int, int]  # (-priority, -counted answers, task id)
 
@@ -21,6 +21,9 @@ class TaskQueue:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._place_of)
 
     def __contains__(self, task_id: int) -> bool:
         return task_id in self._place_of

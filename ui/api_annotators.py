@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response, Security
 from pydantic import BaseModel, Field
 
 from pipeline.services import Services
-from storage.assignments import find_assignment
+from storage.leases import find_assignment
 from storage.campaigns import campaign
 from storage.completions import completions
 from storage.prompts import prompt

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from pipeline import first_start
 from pipeline.services import Services
 from storage import campaigns, completions, prompts, rankings, tasks
-from storage.assignments import find_assignment
+from storage.leases import find_assignment
 from storage.rankings import AlreadyAnswered, CampaignClosed, SubmissionConflict, UnknownAssignment
 from storage.records import Answer, Assignment, InvalidRecord, Message, Person, Submission
 from ui import markup

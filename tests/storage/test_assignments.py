@@ -8,9 +8,10 @@ from contextlib import suppress
 
 import pytest
 
-from storage.assignments import Assignments, find_assignment
+from storage.assignments import Assignments
 from storage.campaigns import edit_campaign
 from storage.database import StorageInterrupted
+from storage.leases import find_assignment
 from storage.people import find_or_create
 from storage.rankings import AlreadyAnswered, answers, submit
 from storage.records import Submission
