@@ -1,60 +1,110 @@
 """The policy and its critic as PPO sees them: log-probabilities and values of the completion tokens.
 
-The critic is a linear head on the policy's own trunk, zero at the start, so one forward serves both
-(2 to 3 times as fast as a second model). A critic of its own would be another module with the same
-`figures`; nothing else here or in the update knows that the trunk is shared.
+Log-probabilities of the policy, of its old self and of the reference come from one function: by the training
+forward, at the temperature of the sampling, without the mass of what is never sampled. What the critic is made
+of is in `critic.py`.
 
-Shapes: N completion tokens of a micro-batch, one row after another; V vocabulary; D hidden size.
+Shapes: N completion tokens of a micro-batch, one row after another; V vocabulary; D hidden size. Logits exist for
+a part of the N tokens at a time.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from pipeline.critic import Critic, width_of
 from pipeline.job import Refused
-from pipeline.policy import Policy, packed_hidden, project, selected_log_probs
+from pipeline.policy import MOST_LOGITS, Policy, packed_hidden, project, selected_log_probs
 from pipeline.precision import autocast
+from pipeline.roles import Reference
 
 Sequences = Sequence[tuple[list[int], list[int]]]  # prompt ids, completion ids
 
 
+class Figures(NamedTuple):
+    """Of N completion tokens: log-probabilities, values, entropy of the distribution each was drawn from, in nats."""
+
+    log_probs: Tensor | None
+    values: Tensor
+    entropy: Tensor | None = None
+
+
 class ActorCritic(nn.Module):
-    """A policy with a value head on its trunk; temperature is that of the sampling, for every log-probability."""
+    """A policy with a critic; temperature is that of the sampling, for every log-probability."""
 
-    def __init__(self, policy: Policy, temperature: float = 1.0):
+    def __init__(self, policy: Policy, temperature: float = 1.0, critic: Critic | None = None):
         super().__init__()
-        self.policy, self.model, self.temperature = policy, policy.model, temperature
-        self.value = nn.Linear(policy.model.config.get_text_config().hidden_size, 1).to(policy.device)
-        nn.init.zeros_(self.value.weight)
-        nn.init.zeros_(self.value.bias)
-        if not any(p.requires_grad for p in self.model.parameters()):
+        if not any(p.requires_grad for p in policy.model.parameters()):
             raise Refused("The policy has no weight that may be trained; check how its adapter was loaded.")
+        self.policy, self.model, self.temperature = policy, policy.model, temperature
+        self.critic = critic or Critic(width_of(policy.model), policy.device)
 
-    def figures(self, sequences: Sequences, value_only: bool = False) -> tuple[Tensor | None, Tensor]:
-        """Log-probabilities [N] and values [N]; value n is the one before token n was chosen.
-
-        With value_only the trunk gets no gradient and no log-probabilities are made.
-        """
+    def figures(self, sequences: Sequences, value_only: bool = False, with_entropy: bool = False) -> Figures:
+        """Of the completion tokens; with value_only the policy gets no gradient and no log-probabilities are made."""
+        if value_only and not self.critic.shares:
+            return Figures(None, self.critic(sequences, None))
         with autocast(self.policy.device), torch.set_grad_enabled(torch.is_grad_enabled() and not value_only):
             hidden, tokens = packed_hidden(self.model, sequences)
-            logits = None if value_only else project(self.model, hidden)
-        values = self.value(hidden.float()).squeeze(-1)
+        values = self.critic(sequences, hidden)
         if value_only:
-            return None, values
-        return sampling_log_probs(self.policy, logits, tokens, self.temperature), values
+            return Figures(None, values)
+        if with_entropy:
+            log_probs, entropy = log_probs_and_entropy(self.policy, hidden, tokens, self.temperature)
+            return Figures(log_probs, values, entropy)
+        return Figures(token_log_probs(self.policy, hidden, tokens, self.temperature), values)
 
     def parameter_groups(self, learning_rate: float, value_learning_rate: float) -> list[dict]:
-        """Trunk and value head for the optimizer; `peak` is what a schedule starts from."""
-        trunk = [p for p in self.model.parameters() if p.requires_grad]
-        return [
-            {"params": trunk, "lr": learning_rate, "peak": learning_rate},
-            {"params": list(self.value.parameters()), "lr": value_learning_rate, "peak": value_learning_rate},
-        ]
+        """Policy, critic's trunk and value head for the optimizer; `peak` is what a schedule starts from."""
+        head = list(self.critic.head.parameters())
+        trunk = self.critic.trunk
+        apart = {id(weight) for weight in (*head, *trunk)}
+        policy = [p for p in self.model.parameters() if p.requires_grad and id(p) not in apart]
+        groups = [(policy, learning_rate), (head, value_learning_rate)] + ([(trunk, learning_rate)] if trunk else [])
+        return [{"params": weights, "lr": rate, "peak": rate} for weights, rate in groups]
 
     def trainable(self) -> Iterable[tuple[str, nn.Parameter]]:
         """Names and weights of everything that learns."""
         return ((name, p) for name, p in self.named_parameters() if p.requires_grad)
+
+
+def token_log_probs(policy: Policy, hidden: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+    """Log-probabilities [N] of tokens [N] from the states [N, D] that predict them, as `sampling_log_probs`.
+
+    The backward makes the logits anew, part by part, where they are too many to keep.
+    """
+    parts = list(zip(*_parts(policy, hidden, tokens), strict=True))
+    if len(parts) == 1:
+        return _log_probs(policy, hidden, tokens, temperature)
+    return torch.cat([checkpoint(_log_probs, policy, *part, temperature, use_reentrant=False) for part in parts])
+
+
+@torch.no_grad()
+def log_probs_and_entropy(policy: Policy, hidden: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """The same [N], and the entropy [N] in nats of the whole distributions, without a gradient."""
+    found = []
+    for states, wanted in zip(*_parts(policy, hidden, tokens), strict=True):
+        logits = _sampled_from(policy, _logits(policy, states))
+        entropy = torch.special.entr(torch.softmax(logits / temperature, -1)).sum(-1)
+        found.append((selected_log_probs(logits, wanted, temperature), entropy))
+    log_probs, entropies = zip(*found, strict=True)
+    return torch.cat(log_probs), torch.cat(entropies)
+
+
+def _parts(policy: Policy, *tensors: Tensor) -> list[Sequence[Tensor]]:
+    size = max(MOST_LOGITS // policy.model.config.get_text_config().vocab_size, 1)
+    return [tensor.split(size) for tensor in tensors]
+
+
+def _log_probs(policy: Policy, hidden: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+    return sampling_log_probs(policy, _logits(policy, hidden), tokens, temperature)
+
+
+def _logits(policy: Policy, hidden: Tensor) -> Tensor:
+    with autocast(policy.device):
+        return project(policy.model, hidden)
 
 
 def sampling_log_probs(policy: Policy, logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
@@ -62,17 +112,22 @@ def sampling_log_probs(policy: Policy, logits: Tensor, tokens: Tensor, temperatu
 
     The pad id is never sampled, so it gets no mass here either, unless it also ends completions.
     """
-    if policy.pad_id not in policy.eos_ids:
-        never = torch.zeros(logits.shape[-1], device=logits.device)
-        never[policy.pad_id] = -torch.inf
-        logits = logits + never
-    return selected_log_probs(logits, tokens, temperature)
+    return selected_log_probs(_sampled_from(policy, logits), tokens, temperature)
+
+
+def _sampled_from(policy: Policy, logits: Tensor) -> Tensor:
+    if policy.pad_id in policy.eos_ids:
+        return logits
+    never = torch.zeros(logits.shape[-1], device=logits.device)
+    never[policy.pad_id] = -torch.inf
+    return logits + never
 
 
 @torch.no_grad()
-def reference_log_probs(reference: Policy, sequences: Sequences, temperature: float) -> Tensor:
+def reference_log_probs(reference: Reference, sequences: Sequences, temperature: float) -> Tensor:
     """Log-probabilities [N] of the frozen reference, by the same rule as the actor's."""
-    with autocast(reference.device):
-        hidden, tokens = packed_hidden(reference.model, sequences)
-        logits = project(reference.model, hidden)
-    return sampling_log_probs(reference, logits, tokens, temperature)
+    policy = reference.policy
+    with reference.meanwhile():
+        with autocast(policy.device):
+            hidden, tokens = packed_hidden(policy.model, sequences)
+        return token_log_probs(policy, hidden, tokens, temperature)

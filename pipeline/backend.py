@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +33,9 @@ class Backend(Protocol):
 
     def alive(self, handle: str) -> bool:
         """Whether the job still runs."""
+
+    def usage(self, handle: str) -> str:
+        """What the job uses right now, in words; "" where that is not known."""
 
     def cancel(self, handle: str, force: bool = False) -> None:
         """Ask the job and its children to end (SIGTERM), or end them (SIGKILL) with force."""
@@ -64,7 +68,7 @@ class LocalBackend:
             process.nice(NICENESS)  # before Python has started a second thread: threads inherit it
         handle = _handle(child.pid, process.create_time())
         write_json(directory / "process.json", {"pid": child.pid, "started": process.create_time()})
-        threading.Thread(target=child.wait, name=f"reap {child.pid}", daemon=True).start()  # leaves no zombie
+        threading.Thread(target=_reap, args=(child, directory), name=f"reap {child.pid}", daemon=True).start()
         return handle
 
     def find(self, run_directory: Path) -> str | None:
@@ -89,11 +93,31 @@ class LocalBackend:
         except psutil.NoSuchProcess:
             return False
 
+    def usage(self, handle: str) -> str:
+        """Memory and processor time of the job and its children since it started."""
+        if not self.alive(handle):
+            return ""
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(_parse(handle)[0])
+            everyone = [process, *process.children(recursive=True)]
+            memory = sum(one.memory_info().rss for one in everyone) / 1024**3
+            times = [one.cpu_times() for one in everyone]
+            share = sum(t.user + t.system for t in times) / max(1e-3, time.time() - process.create_time())
+            return f"{memory:.1f} GiB of memory · {share:.1f} cores busy"
+        return ""
+
     def cancel(self, handle: str, force: bool = False) -> None:
         """Signal the job's process group: it leads its own, so nothing else is in it."""
         if self.alive(handle):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(_parse(handle)[0], signal.SIGKILL if force else signal.SIGTERM)
+
+
+def _reap(child: subprocess.Popen, directory: Path) -> None:
+    """Leave no zombie, and note how the process ended while the app that started it lives."""
+    code = child.wait()
+    with contextlib.suppress(OSError):  # the run may have been deleted meanwhile
+        write_json(directory / "exit.json", {"pid": child.pid, "code": code})
 
 
 def _handle(pid: int, started: float) -> str:

@@ -77,6 +77,22 @@ def judgements(answers: pa.Table) -> dict[str, np.ndarray]:
     return judged | {"grade": _grades(answers)[judged["answer"]] * np.sign(judged["margin"])}
 
 
+def judged_pairs(answers: pa.Table) -> pa.Table:
+    """Every judgement of a pair as a row: prompt_id, person_id, first_id < second_id, outcome (1 first, 0.5 tie, 0).
+
+    What a report per annotator and the annotators' own agreement are made of; people are numbers, not names.
+    """
+    judged = judgements(answers)
+    columns = {
+        "prompt_id": answers["prompt_id"].take(pa.array(judged["answer"])),
+        "person_id": pa.array(judged["person"], pa.int64()),
+        "first_id": pa.array(judged["first"], pa.int64()),
+        "second_id": pa.array(judged["second"], pa.int64()),
+        "outcome": pa.array((np.sign(judged["margin"]) + 1.0) / 2.0, pa.float64()),
+    }
+    return pa.table(columns)
+
+
 def ranking_blocks(answers: pa.Table) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Rankings of one size K at a time: rows (N,), people (N,), completion ids (N, K), ranks (N, K)."""
     rows = np.flatnonzero(pc.is_valid(answers["ranks"]).to_numpy())

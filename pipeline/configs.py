@@ -15,9 +15,19 @@ class InvalidOption(ValueError):
         super().__init__(f"{name}: found {self.found}, expected {expected}")
 
 
-def option(default, meaning: str, low=None, high=None):
-    """A field with its meaning and, for numbers, its allowed range."""
-    return field(default=default, metadata={"meaning": meaning, "low": low, "high": high})
+def option(default, meaning: str, low=None, high=None, choices: tuple[str, ...] = ()):
+    """A field with its meaning: a number with its allowed range, one word of `choices`, or yes or no (a bool)."""
+    return field(default=default, metadata={"meaning": meaning, "low": low, "high": high, "choices": choices})
+
+
+REWARD_LOSSES = ("bradley-terry", "plackett-luce")
+POLICY_LOSSES = ("dpo", "ipo", "cdpo", "robust", "hinge", "simpo", "orpo", "plackett-luce")
+QUANTIZED = ("none", "nf4")
+REWARD_SCALES = ("reference", "running", "demonstrations", "none")
+MISSING_EOS = ("subtract", "replace")
+CRITICS = ("shared", "separate", "reward")
+SAMPLERS = ("auto", "own", "continuous", "vllm")
+YES, NO = ("yes", "true", "1", "on"), ("no", "false", "0", "off")
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,14 @@ class RewardConfig:
     epochs: float = option(3.0, "passes over the groups", 0.01)
     groups_per_step: int = option(4, "prompts per optimizer step", 1)
     max_length: int = option(512, "longest prompt and completion together, in tokens", 8)
+    loss: str = option("bradley-terry", "likelihood of pairs, or of whole rankings", choices=REWARD_LOSSES)
+    margin_scale: float = option(1 / 3, "score lead that one step of a graded margin asks for; 0 = none", 0.0)
     centering: float = option(0.01, "weight of the mean squared reward, keeps rewards near 0", 0.0)
+    early_stop: bool = option(True, "keep the pass with the lowest held-out loss, and end after two worse ones")
+    lora_rank: int = option(0, "rank of a LoRA adapter to train instead of all weights; 0 = all weights", 0, 1024)
+    lora_alpha: float = option(16.0, "the adapter's scale, divided by its rank", 0.001)
+    lora_dropout: float = option(0.0, "share of the adapter's inputs dropped while training", 0.0, 0.9)
+    quantize: str = option("none", "keep the frozen weights in 4 bits; CUDA and lora_rank only", choices=QUANTIZED)
 
 
 @dataclass(frozen=True)
@@ -68,6 +85,13 @@ class DPOConfig:
     epochs: float = option(3.0, "passes over the groups", 0.01)
     groups_per_step: int = option(16, "prompts per optimizer step", 1)
     max_length: int = option(512, "longest prompt and completion together, in tokens", 8)
+    loss: str = option("dpo", "which preference loss; simpo and orpo need no reference", choices=POLICY_LOSSES)
+    label_smoothing: float = option(0.1, "cdpo, robust: share of comparisons taken to be wrong", 0.0, 0.49)
+    target_margin: float = option(0.5, "simpo: lead of the better completion that is asked for", 0.0)
+    lora_rank: int = option(0, "rank of a LoRA adapter to train instead of all weights; 0 = all weights", 0, 1024)
+    lora_alpha: float = option(16.0, "the adapter's scale, divided by its rank", 0.001)
+    lora_dropout: float = option(0.0, "share of the adapter's inputs dropped while training", 0.0, 0.9)
+    quantize: str = option("none", "keep the frozen weights in 4 bits; CUDA and lora_rank only", choices=QUANTIZED)
 
 
 @dataclass(frozen=True)
@@ -76,25 +100,48 @@ class PPOConfig:
 
     seed: int = option(0, "seed of prompts, sampling and shuffles", 0)
     episodes: int = option(3840, "completions sampled in all", 1)
+    steps: int = option(0, "rollouts in all, instead of episodes; 0 = as many as the episodes take", 0, 20_000)
     batch_size: int = option(128, "completions per rollout", 1)
     epochs: int = option(4, "passes over each rollout", 1)
     minibatches: int = option(2, "optimizer steps per pass", 1)
+    micro_batch_tokens: int = option(2048, "tokens of one forward and backward; gradients add up to a minibatch", 1)
     learning_rate: float = option(1e-4, "AdamW's peak learning rate of the policy, linear to 0", 0.0)
     value_learning_rate: float = option(6e-4, "AdamW's peak learning rate of the value head", 0.0)
-    kl_coefficient: float = option(0.1, "weight of the KL term at the start and at least", 0.0)
+    lr_warmup: int = option(0, "first rollouts over which the learning rates rise to their peak", 0)
+    kl_coefficient: float = option(0.1, "weight of the KL term at the start, and twice the least it adapts to", 0.0)
     kl_target: float = option(5.0, "nats per completion above which the KL coefficient rises; 0 = fixed", 0.0)
+    kl_horizon: int = option(0, "episodes over which the KL coefficient adapts; 0 = two rollouts", 0)
     kl_stop: float = option(10.0, "end early above this many nats per completion; 0 = never", 0.0)
+    target_kl: float = option(0.0, "end the passes over a rollout where policy/approxkl passes this; 0 = never", 0.0)
+    score_stop: float = option(0.0, "end when the mean score of a rollout reaches this; 0 = never")
     gamma: float = option(1.0, "discount", 0.0, 1.0)
     gae_lambda: float = option(0.95, "lambda of generalised advantage estimation", 0.0, 1.0)
+    value_lambda: float = option(0.0, "lambda of the returns that the critic learns; 0 = gae_lambda", 0.0, 1.0)
     clip: float = option(0.2, "clip range of the probability ratio", 0.0)
+    dual_clip: float = option(0.0, "bound of the loss where the advantage is negative, about 3; 0 = none", 0.0)
     value_clip: float = option(0.2, "clip range of the value", 0.0)
     value_coefficient: float = option(0.1, "weight of the value loss", 0.0)
+    whiten_rewards: bool = option(False, "divide rewards by their deviation in each rollout, keeping their mean")
+    whiten_advantages: bool = option(True, "bring advantages to mean 0 and variance 1 in each rollout")
+    reward_normalisation: str = option("reference", "what scores are measured in", choices=REWARD_SCALES)
+    reward_clip: float = option(0.0, "bound of a normalised score on both sides; 0 = none", 0.0)
     missing_eos_penalty: float = option(1.5, "taken off the reward of a completion that did not end", 0.0)
-    max_grad_norm: float = option(1.0, "gradient clipping", 0.0)
-    critic_warmup: int = option(1, "first rollouts that train the value head only", 0)
+    missing_eos: str = option("subtract", "take the penalty off the score, or let it replace it", choices=MISSING_EOS)
+    max_grad_norm: float = option(1.0, "gradient clipping; 0 = none", 0.0)
+    critic: str = option("shared", "a head on the policy, a trunk of its own, or the reward model's", choices=CRITICS)
+    critic_warmup: int = option(1, "first rollouts that train the critic only", 0)
+    sft_coefficient: float = option(0.0, "weight of the loss on demonstrations mixed into every step", 0.0)
+    sft_batch_size: int = option(8, "demonstrations per optimizer step", 1)
     temperature: float = option(1.0, "sampling temperature", 0.01, 5.0)
     max_new_tokens: int = option(64, "longest completion, in tokens", 1, 8192)
+    sampler: str = option("auto", "what writes the completions; auto = the fastest that is here", choices=SAMPLERS)
+    importance_cap: float = option(2.0, "bound of the correction for a sampler with other arithmetic; 0 = none", 0.0)
+    sample_every: int = option(5, "rollouts between sample texts; 0 = never", 0)
+    sample_prompts: int = option(3, "prompts that sample texts are written for", 1, 20)
     checkpoint_every: int = option(10, "rollouts between checkpoints", 1)
+    lora_rank: int = option(0, "rank of a LoRA adapter to train instead of all weights; 0 = all weights", 0, 1024)
+    lora_alpha: float = option(16.0, "the adapter's scale, divided by its rank", 0.001)
+    quantize: str = option("none", "keep the frozen weights in 4 bits; CUDA and lora_rank only", choices=QUANTIZED)
 
 
 @dataclass(frozen=True)
@@ -147,8 +194,29 @@ def options_of(config) -> dict:
 
 
 def _parsed(spec, value):
-    kind = int if isinstance(spec.default, int) else float
     assert spec.default is not MISSING
+    if isinstance(spec.default, bool):
+        return _yes_or_no(spec, value)
+    if isinstance(spec.default, str):
+        return _choice(spec, value)
+    return _number(spec, value)
+
+
+def _yes_or_no(spec, value) -> bool:
+    said = str(value).strip().lower()
+    if said not in YES + NO:
+        raise InvalidOption(spec.name, value, "yes or no")
+    return said in YES
+
+
+def _choice(spec, value) -> str:
+    if value not in spec.metadata["choices"]:
+        raise InvalidOption(spec.name, value, "one of " + ", ".join(spec.metadata["choices"]))
+    return value
+
+
+def _number(spec, value) -> int | float:
+    kind = int if isinstance(spec.default, int) else float
     try:
         number = kind(value)
         exact = kind is float or float(value) == number

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.policy import Policy, token_log_probs
+from pipeline.roles import Reference, in_use
 from pipeline.sampling import Sampled, decode, sample
 
 
@@ -37,18 +38,25 @@ class Divergence:
 
 def sampled_kl(
     policy: Policy,
-    reference: Policy,
+    reference: Policy | Reference | None,
     prompts: Sequence[list[int]],
     max_new_tokens: int,
     temperature: float = 1.0,
     seed: int | torch.Generator = 0,
     count: int = 256,
 ) -> Divergence:
-    """KL of policy to reference over `count` completions of the prompts (ids), each prompt about as often."""
+    """KL of policy to reference over `count` completions of the prompts (ids), each prompt about as often.
+
+    Without a reference it is the policy with its adapter switched off.
+    """
     which = list(itertools.islice(itertools.cycle(range(len(prompts))), count))
     samples = sample(policy, [prompts[i] for i in which], max_new_tokens, temperature, seed)
     sequences = [(prompts[i], s.tokens) for i, s in zip(which, samples, strict=True)]
-    own, frozen = (completion_log_probs(p, sequences, temperature) for p in (policy, reference))
+    if not isinstance(reference, Reference):
+        reference = Reference(reference) if reference else Reference(policy, lambda: in_use(policy.model, None))
+    own = completion_log_probs(policy, sequences, temperature)
+    with reference.meanwhile():
+        frozen = completion_log_probs(reference.policy, sequences, temperature)
     ratios = own - frozen
     return Divergence(float(ratios.mean()), float(ratios.std()) / math.sqrt(len(ratios)), samples, which)
 

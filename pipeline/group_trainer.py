@@ -1,37 +1,39 @@
 """Train on groups of compared completions with `transformers.Trainer`: what reward models and DPO share.
 
-The caller gives one function from (model, groups) to one score per completion: the reward itself, or
-DPO's implicit reward. This module makes the Bradley-Terry loss of all pairs from it, steps, evaluates on
-held-out groups, and ties the trainer to the run directory: metrics, status, cancel, checkpoint, resume.
-The model's own dropout stays off, so a completion has one score; a reward model may be trained with
-dropout on its input embeddings. It saves no final model and judges no result.
+The caller gives one objective: from a model and groups to scores and a loss. This module steps, evaluates on
+held-out groups, stops early and keeps the best pass where that is asked for, and ties the trainer to the run
+directory: metrics, status, cancel, checkpoint, resume. Checkpoints hold what is trained and nothing else.
+The model's own dropout stays off, so a completion has one score; a reward model may be trained with dropout on
+its input embeddings, an adapter with its own. It saves no final model and judges no result.
 """
 
 import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from pipeline.configs import DPOConfig, RewardConfig
-from pipeline.groups import Group, GroupData, collate, group_batches, total_weight
+from pipeline.adapters import adapter_dropout
+from pipeline.group_figures import Objective, PairTally, evaluate_groups
+from pipeline.groups import Group, GroupData, group_batches, total_weight
 from pipeline.job import Cancelled, Progress, Refused
-from pipeline.losses import bradley_terry, pair_accuracy
-from pipeline.run_directory import RunDirectory
-
-Score = Callable[[nn.Module, Sequence[Group]], Tensor]
+from pipeline.preference_losses import centering
+from pipeline.run_directory import RunDirectory, read_json, write_json
 
 TOKEN_BUDGET = 4096  # padded tokens of one forward and backward; whole groups, so one group may be larger
-MOST_PASSES = 8  # over few groups
 SAVE_SECONDS = 300.0  # between checkpoints within an epoch; every epoch ends with one
+PATIENCE = 2  # passes in a row that are no better; one alone is often noise that the falling rate makes good
+ENOUGH_HELD_OUT = 10  # groups; a loss over fewer says too little to stop by
+TRAINED, BEST = "trained.safetensors", "best"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Schedule:
     """How long and how fast to train: passes, prompts per optimizer step, AdamW's peak rate, seed.
 
     centering weighs the mean squared score; input_dropout is the share of each input embedding that is
-    dropped while training.
+    dropped while training; early_stop keeps the pass with the lowest held-out loss, and ends after
+    PATIENCE passes in a row that were no better.
     """
 
     epochs: float
@@ -50,14 +53,19 @@ class Schedule:
     input_dropout: float = 0.0
     weight_decay: float = 0.0
     token_budget: int = TOKEN_BUDGET
+    early_stop: bool = False
 
 
 class GroupTrainer(Trainer):
     """A Trainer whose batch is a list of groups and whose loss is the weighted mean over their pairs."""
 
-    def __init__(self, run: RunDirectory, model: nn.Module, data: GroupData, score: Score, schedule: Schedule):
-        self.score, self.schedule, self.following = score, schedule, FollowRun(run)
+    def __init__(self, run: RunDirectory, model: nn.Module, data: GroupData, objective: Objective, schedule: Schedule):
+        if not any(p.requires_grad for p in model.parameters()):
+            raise Refused("The model has no weight that may be trained; check how its adapter was loaded.")
+        self.objective, self.schedule, self.following = objective, schedule, FollowRun(run)
         self.window = PairTally()  # pairs since the last log
+        self.notes: list[str] = []  # what a reader of the result has to know
+        self.best = BestPass(run.checkpoints) if schedule.early_stop and len(data.eval) >= ENOUGH_HELD_OUT else None
         super().__init__(
             model=model,
             args=_arguments(run, schedule, evaluate=bool(data.eval)),
@@ -67,14 +75,19 @@ class GroupTrainer(Trainer):
             callbacks=[self.following],
         )
         self.remove_callback(PrinterCallback)
-        if not any(p.requires_grad for p in model.parameters()):
-            raise Refused("The model has no weight that may be trained; check how its adapter was loaded.")
 
     def fit(self, run: RunDirectory) -> None:
-        """Train to the end, from the last whole checkpoint if there is one. Raises Cancelled after saving one."""
+        """Train to the end, from the last whole checkpoint if there is one; then the best pass is the model's.
+
+        Raises Cancelled after saving a checkpoint.
+        """
         self.train(resume_from_checkpoint=last_checkpoint(run))
         if self.following.cancelled:
             raise Cancelled(f"Cancelled at step {self.state.global_step} of {self.state.max_steps}, checkpoint saved.")
+        if self.best and self.best.step < self.state.global_step:
+            self.best.restore(self.model)
+            of = f"{self.best.step} of {self.state.max_steps}"
+            self.notes.append(f"The held-out loss rose: the weights kept are those of step {of}.")
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
         """Forward and backward of one optimizer step, whole groups at a time under the token budget.
@@ -84,6 +97,7 @@ class GroupTrainer(Trainer):
         groups = inputs["groups"]
         weight, completions = total_weight(groups), sum(len(g.completions) for g in groups)
         model.eval()  # gradients flow all the same; only dropout is off
+        adapter_dropout(model, on=True)
         total = 0.0
         with input_dropout(self.model, self.schedule.input_dropout):
             for part in group_batches(groups, self.schedule.token_budget):
@@ -95,11 +109,9 @@ class GroupTrainer(Trainer):
         return total
 
     def _part_loss(self, model, groups: Sequence[Group], weight: float, completions: int) -> Tensor:
-        scores = self.score(model, groups)
-        batch = collate(groups, scores.device)
-        self.window.add(scores.detach(), batch)
-        loss = bradley_terry(scores, batch.pairs, batch.preferences, batch.weights) / weight
-        return loss + self.schedule.centering * scores.square().sum() / completions
+        outcome = self.objective(model, groups)
+        self.window.add(outcome)
+        return outcome.loss / weight + self.schedule.centering * centering(outcome.scores) / completions
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the pair figures of the steps since the last log."""
@@ -111,11 +123,24 @@ class GroupTrainer(Trainer):
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float | None]:
         """Figures on the held-out groups, also logged; all null where there are none."""
         groups = self.eval_dataset if eval_dataset is None else eval_dataset
-        metrics = evaluate_groups(self.model, groups or [], self.score, self.schedule)
+        budget, centred = self.schedule.token_budget, self.schedule.centering
+        metrics = evaluate_groups(self.model, groups or [], self.objective, budget, centred).metrics
         if groups:
             self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        if self.best and self.best.take(self.model, metrics["eval/loss"], self.state.global_step) >= PATIENCE:
+            self.control.should_training_stop = True
         return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict=None) -> None:
+        """What is trained, for a checkpoint: an adapter's base or a frozen layer is not copied."""
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(trained_weights(self.model), folder / TRAINED)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        """Put them back."""
+        put_back(model or self.model, load_file(Path(resume_from_checkpoint) / TRAINED))
 
     def floating_point_ops(self, inputs) -> int:
         """Not counted."""
@@ -128,95 +153,56 @@ def input_dropout(model: nn.Module, share: float) -> Iterator[None]:
     if not share:
         yield
         return
-    hook = model.get_input_embeddings().register_forward_hook(lambda _, __, out: dropout(out, share))
+
+    def drop(_module: nn.Module, _inputs: tuple, out: Tensor) -> Tensor:
+        return dropout(out, share) if torch.is_grad_enabled() else out
+
+    hook = model.get_input_embeddings().register_forward_hook(drop)
     try:
         yield
     finally:
         hook.remove()
 
 
-@dataclass
-class PairTally:
-    """Sums over pairs that accuracy, margin and likelihood are made from."""
-
-    right: float = 0.0
-    decided: float = 0.0
-    margins: float = 0.0
-    nll: float = 0.0
-    weight: float = 0.0
-    squares: float = 0.0
-    completions: int = 0
-
-    def add(self, scores: Tensor, batch) -> None:
-        """Take in one batch's scores [N]."""
-        pairs, preferences, weights = batch.pairs, batch.preferences, batch.weights
-        right, decided = pair_accuracy(scores, pairs, preferences, weights)
-        margins = (scores[pairs[:, 0]] - scores[pairs[:, 1]]) * torch.sign(preferences - 0.5)
-        self.right, self.decided = self.right + right, self.decided + decided
-        self.margins += float((weights * margins).sum())
-        self.nll += float(bradley_terry(scores, pairs, preferences, weights))
-        self.weight += float(weights.sum())
-        self.squares, self.completions = self.squares + float(scores.square().sum()), self.completions + len(scores)
-
-    @property
-    def accuracy(self) -> float | None:
-        """Weighted share of the decided pairs in the preferred order; None where every pair ties."""
-        return self.right / self.decided if self.decided else None
-
-    @property
-    def margin(self) -> float | None:
-        """Weighted mean lead of the preferred side over decided pairs; None where every pair ties."""
-        return self.margins / self.decided if self.decided else None
+def trained_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of every weight that learns, by name."""
+    return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
 @torch.no_grad()
-def evaluate_groups(
-    model: nn.Module, groups: Sequence[Group], score: Score, schedule: Schedule
-) -> dict[str, float | None]:
-    """eval/accuracy over decided pairs, eval/nll of the preferences, eval/loss as trained, eval/margin."""
-    names = ("eval/accuracy", "eval/loss", "eval/nll", "eval/margin")
-    if not groups:
-        return dict.fromkeys(names)
-    model.eval()
-    tally = PairTally()
-    for part in group_batches(groups, schedule.token_budget):
-        scores = score(model, part)
-        tally.add(scores, collate(part, scores.device))
-    nll = tally.nll / tally.weight
-    loss = nll + schedule.centering * tally.squares / tally.completions
-    return dict(zip(names, (tally.accuracy, loss, nll, tally.margin), strict=True))
+def put_back(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Set the weights that learn."""
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            p.copy_(weights[name])
 
 
-def passes(groups: int, options: RewardConfig | DPOConfig, enough: int) -> float:
-    """Passes to take over few groups: more than the default, to make `enough` optimizer steps, at most MOST_PASSES.
+class BestPass:
+    """The pass with the lowest held-out loss so far, kept on disk so that a resumed run knows it too."""
 
-    Another number of epochs than the default is somebody's choice and stands.
-    """
-    if options.epochs != type(options)().epochs:
-        return options.epochs
-    steps = math.ceil(groups / options.groups_per_step)
-    return max(options.epochs, min(math.ceil(enough / steps), MOST_PASSES))
+    def __init__(self, folder: Path):
+        self.weights, self.card = folder / f"{BEST}.safetensors", folder / f"{BEST}.json"
 
+    @property
+    def step(self) -> int:
+        """After which optimizer step it was taken; 0 before the first."""
+        return (read_json(self.card) or {"step": 0})["step"]
 
-def pass_notes(epochs: float, options: RewardConfig | DPOConfig) -> list[str]:
-    """A sentence where more passes were taken than asked for."""
-    few = f"There are few comparisons: {epochs} passes over them were taken instead of {options.epochs:g}."
-    return [few] if epochs != options.epochs else []
+    def take(self, model: nn.Module, loss: float, step: int) -> int:
+        """Keep this pass if none was better; how many passes there were since the best one."""
+        best = read_json(self.card)
+        if best and best["step"] < step and best["loss"] <= loss:
+            since = sorted({*best["since"], step})
+            write_json(self.card, {**best, "since": since})
+            return len([later for later in since if later <= step])
+        save_file(trained_weights(model), self.weights)
+        write_json(self.card, {"loss": loss, "step": step, "since": []})
+        return 0
 
-
-def notes_on(data: GroupData) -> list[str]:
-    """What a reader of the figures has to know about the data, as sentences."""
-    notes = []
-    pairs = [pair for group in data.eval for pair in group.pairs]
-    if not pairs:
-        notes.append("No comparison is on an eval prompt, so accuracy on unseen prompts is not known.")
-    elif all(pair.preference == 0.5 for pair in pairs):
-        notes.append("All comparisons on eval prompts are ties, so accuracy on unseen prompts is not known.")
-    elif len(data.eval) < 10:
-        notes.append(f"Accuracy on unseen prompts comes from {len(data.eval)} prompts only.")
-    if data.truncated:
-        notes.append(f"{data.truncated} completions were longer than max_length and were cut.")
-    return notes
+    def restore(self, model: nn.Module) -> None:
+        """Give the model the weights of the best pass."""
+        if self.weights.exists():
+            put_back(model, load_file(self.weights))
 
 
 # ---- the run directory

@@ -17,20 +17,25 @@ from torch import Tensor
 
 from pipeline.job import Refused
 from pipeline.policy import completion_ids, prompt_ids
+from pipeline.preference_losses import Pairs
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two completions of a group by index, how far the first is preferred (0 to 1), and its weight."""
+    """Two completions of a group by index, how far the first is preferred (0 to 1), and its weight.
+
+    grade is the mean signed margin of those who graded it, -3 to 3, positive = first better, 0 = nobody did.
+    """
 
     first: int
     second: int
     preference: float
     weight: float = 1.0
+    grade: float = 0.0
 
     def swapped(self) -> "Pair":
         """The same fact told from the other side."""
-        return Pair(self.second, self.first, 1.0 - self.preference, self.weight)
+        return Pair(self.second, self.first, 1.0 - self.preference, self.weight, -self.grade)
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,7 @@ class GroupBatch:
     """Several groups: N sequences and P pairs whose indices run over all N."""
 
     sequences: list[tuple[list[int], list[int]]]
-    pairs: Tensor  # [P, 2]
-    preferences: Tensor  # [P]
-    weights: Tensor  # [P]
+    pairs: Pairs
 
 
 # ---- reading
@@ -125,11 +128,16 @@ def _group(prompt_id, rows, prompts, texts, tokenizer, max_length: int) -> tuple
         found = f"completions {unknown[:3]}" if unknown else f"prompt {prompt_id}"
         raise Refused(f"data/comparisons.parquet names {found}, which data/ does not hold; take a new snapshot")
     at = {completion_id: index for index, completion_id in enumerate(ids)}
-    pairs = [Pair(at[r["first_id"]], at[r["second_id"]], float(r["preference"]), float(r["weight"])) for r in rows]
+    pairs = [_pair(row, at) for row in rows]
     whole = [(prompt_ids(tokenizer, prompts[prompt_id]), completion_ids(tokenizer, texts[i])) for i in ids]
     fitted = fit_length(whole, max_length)
     cut = sum(a != b for a, b in zip(whole, fitted, strict=True))
     return Group(prompt_id, fitted[0][0], [completion for _, completion in fitted], pairs, ids), cut
+
+
+def _pair(row: dict, at: dict[int, int]) -> Pair:
+    grade = float(row.get("grade") or 0.0)  # runs from before there were grades have no such column
+    return Pair(at[row["first_id"]], at[row["second_id"]], float(row["preference"]), float(row["weight"]), grade)
 
 
 def fit_length(sequences: Sequence[tuple[list[int], list[int]]], limit: int) -> list[tuple[list[int], list[int]]]:
@@ -158,11 +166,11 @@ def collate(groups: Sequence[Group], device: torch.device | str = "cpu") -> Grou
     sequences, rows, offset = [], [], 0
     for group in groups:
         sequences += group.sequences
-        rows += [(p.first + offset, p.second + offset, p.preference, p.weight) for p in group.pairs]
+        rows += [(p.first + offset, p.second + offset, p.preference, p.weight, p.grade) for p in group.pairs]
         offset += len(group.completions)
     pairs = torch.tensor([row[:2] for row in rows], dtype=torch.long, device=device).reshape(-1, 2)
-    values = torch.tensor([row[2:] for row in rows], dtype=torch.float32, device=device).reshape(-1, 2)
-    return GroupBatch(sequences, pairs, values[:, 0], values[:, 1])
+    values = torch.tensor([row[2:] for row in rows], dtype=torch.float32, device=device).reshape(-1, 3)
+    return GroupBatch(sequences, Pairs(pairs, *values.unbind(1)))
 
 
 def total_weight(groups: Iterable[Group]) -> float:

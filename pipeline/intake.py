@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from pipeline.reference_cache import FOLDER, take_back
 from pipeline.run_directory import RunDirectory
 from pipeline.services import Services
 from storage import runs, versions
@@ -50,7 +51,6 @@ def _take_in_piece(services: Services, run: Run, path: Path, compare: bool) -> i
         purpose="compare" if compare else "rank",
         run_id=run.id,
     )
-    services.pool.add(tasks)
     runs.add_piece(services.database, run.id, path.name, len(set(ids)), len(tasks))
     return len(tasks)
 
@@ -66,6 +66,7 @@ def _sets(prompt_ids: list[str], ids: list[int]) -> list[tuple[str, list[int]]]:
 
 def register_result(services: Services, run: Run, directory: RunDirectory) -> ModelVersion | None:
     """End the run as succeeded; where it made a model, together with its version. Ends it once."""
+    take_in_reference(services, run, directory)
     result = directory.result()
     if "model" not in result:
         runs.set_state(services.database, run.id, "succeeded")
@@ -75,6 +76,12 @@ def register_result(services: Services, run: Run, directory: RunDirectory) -> Mo
         runs.set_state(services.database, run.id, "failed", reason)
         return None
     return versions.register_version(services.database, _version(services, run, directory, result), run.id)
+
+
+def take_in_reference(services: Services, run: Run, directory: RunDirectory) -> int:
+    """Keep the reference log-probabilities a DPO run computed, for the next run; returns how many were new."""
+    reference = directory.config().get("models", {}).get("reference") if run.kind == "dpo" else None
+    return take_back(services.data / FOLDER, reference["name"], directory.artifacts) if reference else 0
 
 
 def _version(services: Services, run: Run, directory: RunDirectory, result: Mapping) -> ModelVersion:

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from pipeline.memory import advice, is_out_of_memory
 from pipeline.run_directory import RunDirectory
 
 
@@ -52,13 +53,21 @@ def run_job(run: RunDirectory, work: Callable[[RunDirectory, dict], Mapping]) ->
         return 0
     except Exception as error:
         traceback.print_exc()
-        run.fail(type(error).__name__, str(error) or type(error).__name__)
-        run.write_status("failed", message=str(error))
+        message = told(error, run.config())
+        run.fail(type(error).__name__, message)
+        run.write_status("failed", message=message)
         return 1
     result.setdefault("seconds", round(time.monotonic() - started, 2))
     run.write_status("finishing", message="done")
     run.finish(result)
     return 0
+
+
+def told(error: Exception, config: Mapping) -> str:
+    """The error as the run's page says it; a lack of memory becomes advice."""
+    if is_out_of_memory(error):
+        return advice(config.get("kind", ""), config.get("options") or {})
+    return str(error) or type(error).__name__
 
 
 def main(work: Callable[[RunDirectory, dict], Mapping]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.configs import make_config, options_of
+from pipeline.reference_cache import FOLDER, copy_known
 from pipeline.run_directory import RunDirectory
 from pipeline.services import Services
 from pipeline.snapshot import LaunchRefused, Snapshot, freeze
@@ -44,7 +45,7 @@ def launch(
     Raises pipeline.configs.InvalidOption for a wrong option and LaunchRefused for missing models or data.
     """
     config = options_of(make_config(kind, options))
-    campaign = _campaign(services, campaign_id, kind)
+    campaign = campaign_of(services, campaign_id, kind)
     chosen = resolve_models(services, kind, campaign, models or {})
     if kind == "generate" and "against" in chosen and config["prompts"] == 0:
         config["prompts"] = COMPARED_PROMPTS
@@ -85,7 +86,8 @@ def location(services: Services, model_version: ModelVersion) -> str:
     return str((services.data / model_version.path).resolve())
 
 
-def _campaign(services: Services, campaign_id: int | None, kind: str) -> Campaign | None:
+def campaign_of(services: Services, campaign_id: int | None, kind: str) -> Campaign | None:
+    """The campaign of that id; None only where the kind needs none. Raises LaunchRefused."""
     if campaign_id is None:
         if kind == "starter":
             return None
@@ -147,6 +149,9 @@ def _prepare(
     }
     directory = RunDirectory.create(final.with_name(f".{final.name}.new"), config)
     frozen.write(directory.data)
+    if run.kind == "dpo":
+        known = frozen.tables["completions"]["completion_id"]
+        copy_known(services.data / FOLDER, chosen["reference"].name, known, directory.data)
     (directory.path / "code.zip").write_bytes(code)
     directory.path.rename(final)
 

@@ -1,55 +1,14 @@
-"""The maths of the losses as pure functions of tensors: preferences, divergences, advantages, clipping.
+"""The maths of PPO as pure functions of tensors: divergences, advantages, clipping.
 
-Nothing here knows models, data or devices. Shapes: P pairs, N completions, B rows padded to T tokens.
+Nothing here knows models, data or devices; the losses of preferences are in `preference_losses.py`.
+Shapes: B rows padded to T tokens.
 Padded positions are told by a mask of ones and zeros that is made from lengths, never from token ids.
 """
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 LOG_RATIO_LIMIT = 20.0  # exp() of more overflows half precision and helps nobody
-
-
-# ---- preferences
-def preference_nll(margins: Tensor, preferences: Tensor) -> Tensor:
-    """Negative log-likelihood of soft preferences under Bradley-Terry, one value per pair [P].
-
-    margins [P] are score(first) - score(second); preferences [P] in [0, 1], 1 = first preferred:
-    -p log sigma(m) - (1-p) log sigma(-m). At m = 0 it is log 2 whatever p.
-    """
-    return -(preferences * logsigmoid(margins) + (1 - preferences) * logsigmoid(-margins))
-
-
-def bradley_terry(scores: Tensor, pairs: Tensor, preferences: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum over pairs of `preference_nll`, from one score per completion.
-
-    scores [N]; pairs [P, 2] are indices into scores (first, second); preferences, weights [P].
-    Divide by the summed weights for the mean. Same value and gradient as scoring both sides of
-    every pair anew, with N instead of 2P forward passes (Ouyang et al. 2022, section 3.5).
-    """
-    margins = scores[pairs[:, 0]] - scores[pairs[:, 1]]
-    return (weights * preference_nll(margins, preferences)).sum()
-
-
-def implicit_rewards(log_probs: Tensor, reference: Tensor, beta: float) -> Tensor:
-    """DPO's reward of each completion [N]: beta (log pi - log pi_ref), Rafailov et al. 2023, eq. 5.
-
-    log_probs, reference [N] are summed over a completion's tokens. `bradley_terry` over these is DPO.
-    """
-    return beta * (log_probs - reference)
-
-
-def pair_accuracy(scores: Tensor, pairs: Tensor, preferences: Tensor, weights: Tensor) -> tuple[float, float]:
-    """Summed weight of the pairs in the preferred order, and of all pairs that have one.
-
-    Pairs with preference 0.5 are left out; a pair with equal scores counts half.
-    """
-    margins = scores[pairs[:, 0]] - scores[pairs[:, 1]]
-    sides = torch.sign(preferences - 0.5)
-    right = (1 + torch.sign(margins) * sides) / 2
-    decided = weights * (sides != 0)
-    return float((decided * right).sum()), float(decided.sum())
 
 
 # ---- divergences, from samples of pi; log_ratio = log pi - log pi_ref
@@ -90,14 +49,16 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum()
 
 
-def masked_whiten(values: Tensor, mask: Tensor) -> Tensor:
+def masked_whiten(values: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
     """Mean 0 and variance 1 over the real positions of the whole batch [B, T]; 0 elsewhere.
 
-    The variance is the biased one, as in OpenAI's lm-human-preferences.
+    Without shift_mean the mean stays where it was. The variance is the biased one, as in OpenAI's
+    lm-human-preferences.
     """
     mean = masked_mean(values, mask)
     variance = masked_mean((values - mean).square(), mask)
-    return (values - mean) * torch.rsqrt(variance + 1e-8) * mask
+    whitened = (values - mean) * torch.rsqrt(variance + 1e-8)
+    return (whitened if shift_mean else whitened + mean) * mask
 
 
 # ---- PPO
@@ -129,10 +90,28 @@ def advantages_and_returns(
     return advantages, (advantages + values) * mask
 
 
-def clipped_policy_loss(log_probs: Tensor, old: Tensor, advantages: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-    """PPO's clipped surrogate per token (Schulman et al. 2017, eq. 7), to minimise, and the ratio."""
+def clipped_policy_loss(
+    log_probs: Tensor, old: Tensor, advantages: Tensor, clip: float, dual_clip: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """PPO's clipped surrogate per token (Schulman et al. 2017, eq. 7), to minimise, and the ratio.
+
+    dual_clip, where not 0, bounds the loss of a token with a negative advantage at that many times the
+    advantage (Ye et al. 2020, eq. 5).
+    """
     ratio = (log_probs - old).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
-    return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip)), ratio
+    loss = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip))
+    if dual_clip:
+        loss = torch.where(advantages < 0, torch.minimum(loss, -advantages * dual_clip), loss)
+    return loss, ratio
+
+
+def importance_weights(trained: Tensor, sampled: Tensor, cap: float) -> Tensor:
+    """exp(trained - sampled) at most `cap`: corrects samples of an engine whose arithmetic is another.
+
+    Both [tokens]: log-probabilities by the training forward and by the engine (truncated importance sampling,
+    Ionides 2008).
+    """
+    return (trained - sampled).clamp(max=LOG_RATIO_LIMIT).exp().clamp(max=cap)
 
 
 def clipped_value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float) -> tuple[Tensor, Tensor]:

@@ -1,19 +1,21 @@
 """Follow runs to their end: the only place that changes a run's state after launch.
 
-Each poll starts the oldest queued run when the one slot is free, takes in what running jobs have written,
+Each poll starts the first queued run when the one slot is free, takes in what running jobs have written,
 and ends those that have ended. Everything is idempotent and read from storage and run directories, so the
 app may be killed at any line and a new monitor goes on. Does not train and does not talk to people.
 """
 
 import logging
+import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from pipeline.configs import MODULES
 from pipeline.intake import register_result, take_in_metrics, take_in_pieces
-from pipeline.run_directory import RunDirectory
+from pipeline.memory import advice
+from pipeline.run_directory import RunDirectory, read_json
 from pipeline.services import Services
 from storage import runs
 from storage.records import ENDED_STATES, Run
@@ -21,6 +23,7 @@ from storage.records import ENDED_STATES, Run
 GRACE_SECONDS = 30.0  # from the cancel file to SIGTERM
 FORCE_SECONDS = 10.0  # from SIGTERM to SIGKILL
 START_SECONDS = 30.0  # a run that is `starting` without a process for so long has lost it
+EXIT_SECONDS = 1.0  # how long the note of a process's end is waited for
 ATTEMPTS = 5  # polls in a row that may fail before the run does
 LOG_LINES = 12
 
@@ -36,9 +39,11 @@ class Monitor:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._failures: dict[str, int] = {}
+        self._since: dict[tuple[str, str], float] = {}  # (run, what) -> when this monitor first saw it
 
     def start(self) -> None:
-        """Poll in a thread of its own until stop()."""
+        """Poll in a thread of its own until stop(); first, clear away what a killed launch left half made."""
+        forget_unfinished_preparations(self.services)
         self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
         self._thread.start()
 
@@ -64,7 +69,7 @@ class Monitor:
             time.sleep(self.interval)
 
     def poll_once(self) -> list[Run]:
-        """One look at every unfinished run, oldest first; returns those that ended in it."""
+        """One look at every unfinished run, in the order of the queue; returns those that ended in it."""
         with self._lock:
             waiting = runs.unfinished_runs(self.services.database)
             ended = [run for run in map(self._guarded, waiting) if run is not None]
@@ -109,7 +114,7 @@ class Monitor:
             register_result(self.services, run, directory)
         elif alive:
             self._alive(run, directory, handle)
-        elif handle is not None or _age(run) > START_SECONDS:
+        elif handle is not None or self._for(run, "lost") > START_SECONDS:
             self._died(run, directory)
 
     def _queued(self, run: Run, directory: RunDirectory) -> None:
@@ -139,9 +144,9 @@ class Monitor:
         if phase in ("running", "finishing") and run.state == "starting":
             runs.set_state(self.services.database, run.id, "running")
         if directory.cancel_requested():
-            asked = time.time() - (directory.path / "cancel").stat().st_mtime
-            if asked > self.grace:
-                self.services.backend.cancel(handle, force=asked > self.grace + FORCE_SECONDS)
+            asked = self._for(run, "cancel")
+            if asked >= self.grace:
+                self.services.backend.cancel(handle, force=asked >= self.grace + FORCE_SECONDS)
 
     def _died(self, run: Run, directory: RunDirectory) -> None:
         """A job that ended without a result: cancelled if somebody asked, else failed with its own words."""
@@ -152,9 +157,11 @@ class Monitor:
         if error is not None:
             self._end(run, "failed", error["message"])
             return
+        if not (directory.path / "exit.json").exists() and self._for(run, "dead") < EXIT_SECONDS:
+            return  # whoever started it may be about to note how it ended
         tail = directory.log_tail(LOG_LINES)
         said = f"its log ends with:\n{tail}" if tail else "its log is empty"
-        self._end(run, "failed", f"the process ended without a result (killed, or out of memory?); {said}")
+        self._end(run, "failed", f"{_how_it_ended(run, directory)}; {said}")
 
     def _give_up(self, run: Run, error: Exception) -> None:
         """End a run whose output cannot be stored, and its job with it."""
@@ -162,9 +169,28 @@ class Monitor:
             self.services.backend.cancel(run.handle)
         self._end(run, "failed", f"RankLoop could not take in the run: {error}")
 
+    def _for(self, run: Run, what: str) -> float:
+        """Seconds since this monitor first saw it of the run; a clock that jumps does not count."""
+        now = time.monotonic()
+        return now - self._since.setdefault((run.id, what), now)
+
     def _end(self, run: Run, state: str, reason: str) -> None:
         runs.set_state(self.services.database, run.id, state, reason)
+        self._since = {key: since for key, since in self._since.items() if key[0] != run.id}
 
 
-def _age(run: Run) -> float:
-    return (datetime.now(UTC) - run.changed).total_seconds()
+def _how_it_ended(run: Run, directory: RunDirectory) -> str:
+    """What is known of a process that left neither a result nor an error."""
+    code = (read_json(directory.path / "exit.json") or {}).get("code")
+    if code == -signal.SIGKILL:
+        return (
+            f"the process was killed, as a system does when memory runs out. {advice(run.kind, run.options)} Resume it"
+        )
+    ending = "" if code is None else f" (exit code {code})" if code >= 0 else f" (signal {-code})"
+    return f"the process ended without a result{ending or ' (killed, or out of memory?)'}"
+
+
+def forget_unfinished_preparations(services: Services) -> None:
+    """Remove directories that a launch had not finished when the app was killed; such a run fails at the next poll."""
+    for path in (services.data / "runs").glob(".*.new"):
+        shutil.rmtree(path, ignore_errors=True)

@@ -3,34 +3,57 @@
 Takes any model in Hugging Face format, from a local folder or the Hub (HF_HUB_OFFLINE is honoured), as
 safetensors only and without remote code. Sampling is in `sampling.py`, training in the job modules.
 
-Shapes: N completion tokens of a micro-batch packed one after another, D hidden size, V vocabulary,
-B rows, T longest row. Rows are padded on the right and attention is causal, so no row sees its padding:
-no attention mask is needed, and which tokens are real follows from lengths, never from ids.
+Log-probabilities are in `log_probs.py`; they are importable from here too.
 """
 
 import hashlib
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from jinja2 import TemplateError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils.logging import disable_progress_bar
 
+from pipeline.adapters import base_of, has_adapter, load_adapter, made_trainable, merge, save_adapter
+from pipeline.log_probs import (
+    MOST_LOGITS,
+    TOKEN_BUDGET,
+    micro_batches,
+    packed_hidden,
+    project,
+    projected_log_probs,
+    selected_log_probs,
+    token_log_probs,
+)
+from pipeline.packing import PromptCompletion
 from pipeline.precision import attention_for, autocast, pick_device
 
 __all__ = [
+    "MOST_LOGITS",
+    "TOKEN_BUDGET",
     "Policy",
+    "PromptCompletion",
     "UnsupportedModel",
     "autocast",
     "completion_ids",
     "disable_dropout",
     "load_policy",
+    "loading",
+    "merged_policy",
     "micro_batches",
     "packed_hidden",
+    "placed",
     "project",
+    "projected_log_probs",
     "prompt_ids",
     "save_policy",
     "selected_log_probs",
@@ -38,11 +61,8 @@ __all__ = [
     "weights_digest",
 ]
 
-TOKEN_BUDGET = 2048  # padded tokens of one micro-batch; 512 to 2048 are within 10 % of each other on a CPU
 PLAIN_TURN = "{role}:\n{content}\n\n"
 PLAIN_OPENING = "Assistant:\n"  # ends in a newline so that completions need no leading space
-
-PromptCompletion = tuple[list[int], list[int]]  # token ids of both
 
 
 class UnsupportedModel(ValueError):
@@ -80,38 +100,71 @@ class Policy:
 
 
 def load_policy(
-    path: str | Path, device: str | torch.device | None = None, length: int = 64, dtype: torch.dtype = torch.float32
+    path: str | Path,
+    device: str | torch.device | None = None,
+    length: int = 64,
+    dtype: torch.dtype = torch.float32,
+    quantization: BitsAndBytesConfig | None = None,
 ) -> Policy:
-    """The policy at a folder or Hub id, dropout off, on CUDA where there is one.
+    """The policy at a folder or Hub id, dropout off, on CUDA where there is one; an adapter with its base under it.
 
     length is the usual prompt + completion length in tokens; it chooses the attention (`precision.py`).
-    dtype is the weights' own; float32 is right for training, `autocast` lowers the products.
+    dtype is the weights' own; float32 is right for training, `autocast` lowers the products. quantization
+    keeps the base in 4 bits (`adapters.quantization`).
     Raises FileNotFoundError for a missing folder, UnsupportedModel for a model that cannot be scored.
     """
-    _require_folder(path)
+    base = base_of(path)
+    _require_folder(base or path)
     disable_progress_bar()  # a job's log is a file
     device = pick_device(device)
-    model = AutoModelForCausalLM.from_pretrained(
-        str(path),
-        use_safetensors=True,
-        trust_remote_code=False,
-        dtype=dtype,
-        attn_implementation=attention_for(device, length),
-    ).to(device)
+    options = loading(device, length, dtype, quantization)
+    model = placed(AutoModelForCausalLM.from_pretrained(str(base or path), **options), device)
+    if base:
+        load_adapter(model, path)
     tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    policy = Policy(disable_dropout(model).eval(), tokenizer, device)
+    policy = Policy(model.eval(), tokenizer, device)
     _require_end(policy)
     _require_plain_head(policy)
     return policy
 
 
-def save_policy(policy: Policy, path: str | Path) -> None:
-    """Write model and tokenizer in Hugging Face format; the folder appears whole or not at all."""
+def loading(device: torch.device, length: int, dtype: torch.dtype, quantization: BitsAndBytesConfig | None) -> dict:
+    """How this project loads every model: safetensors only, no remote code, attention by device and length."""
+    options = {
+        "use_safetensors": True,
+        "trust_remote_code": False,
+        "dtype": dtype,
+        "attn_implementation": attention_for(device, length),
+    }
+    in_bits = {"quantization_config": quantization, "device_map": {"": device}} if quantization else {}
+    return options | in_bits
+
+
+def placed(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """A loaded model on its device, dropout off; one in 4 bits is there already and is made ready for an adapter."""
+    quantized = getattr(model, "is_loaded_in_4bit", False)
+    return disable_dropout(made_trainable(model) if quantized else model.to(device))
+
+
+def merged_policy(policy: Policy) -> Policy:
+    """The policy with its adapter folded into the weights, as other programs want it; changes the model in place."""
+    return replace(policy, model=merge(policy.model))
+
+
+def save_policy(policy: Policy, path: str | Path, merged: bool = False) -> None:
+    """Write model and tokenizer in Hugging Face format; the folder appears whole or not at all.
+
+    An adapter is saved alone, in PEFT's format, unless it is to be `merged`.
+    """
     path = Path(path)
+    policy = merged_policy(policy) if merged else policy
     unfinished = path.with_name(f".{path.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    policy.model.save_pretrained(unfinished)
+    if has_adapter(policy.model):
+        save_adapter(policy.model, unfinished, path)
+    else:
+        policy.model.save_pretrained(unfinished)
     policy.tokenizer.save_pretrained(unfinished)
     shutil.rmtree(path, ignore_errors=True)
     unfinished.replace(path)
@@ -127,10 +180,15 @@ def disable_dropout(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def weights_digest(model: torch.nn.Module) -> str:
-    """16 hex digits over names, shapes and bytes of all weights: equal digests mean equal weights."""
+def weights_digest(model: torch.nn.Module, without: Sequence[str] = ()) -> str:
+    """16 hex digits over names, shapes and bytes of all weights: equal digests mean equal weights.
+
+    Weights of modules by a name in `without` are left out, as other adapters on the same base are.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        if not set(without).isdisjoint(name.split(".")):
+            continue
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -187,79 +245,3 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> str:
     # Some templates refuse a system message: put its text before the first user turn.
     merged = {**messages[1], "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
     return tokenizer.apply_chat_template([merged, *messages[2:]], tokenize=False, add_generation_prompt=True)
-
-
-# ---- scoring
-
-
-def micro_batches(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> list[list[int]]:
-    """Indices in groups of similar length, longest first, each at most `token_budget` tokens with padding.
-
-    A row longer than the budget makes a group of its own.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    groups: list[list[int]] = []
-    for i in order:
-        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= token_budget:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
-
-
-def packed_hidden(model: PreTrainedModel, sequences: Sequence[PromptCompletion]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states [N, D] that predict the completion tokens, and those tokens [N], rows one after another.
-
-    One forward of the body over all sequences; the caller keeps them within a token budget.
-    Raises ValueError for an empty prompt or completion: there is nothing to predict from, or nothing to predict.
-    """
-    if any(not prompt or not completion for prompt, completion in sequences):
-        raise ValueError("sequences: found an empty prompt or completion, expected at least one token in each")
-    device = model.get_input_embeddings().weight.device
-    rows = [[*prompt, *completion] for prompt, completion in sequences]
-    longest = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
-    hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state  # [B, T, D]
-    # The state at position i predicts token i + 1.
-    spans = [(b * longest + len(p) - 1, b * longest + len(p) + len(c) - 1) for b, (p, c) in enumerate(sequences)]
-    positions = torch.cat([torch.arange(first, last) for first, last in spans]).to(device)
-    return hidden.flatten(0, 1).index_select(0, positions), ids.flatten().index_select(0, positions + 1)
-
-
-def project(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
-    """The model's logits [N, V] in float32 for hidden states [N, D], with its own scale and soft cap."""
-    config = model.config.get_text_config()
-    logits = model.get_output_embeddings()(hidden).float()
-    logits = logits * (getattr(config, "logit_scale", None) or 1.0)  # Cohere
-    logits = logits / (getattr(config, "logits_scaling", None) or 1.0)  # Granite
-    cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
-    return torch.tanh(logits / cap) * cap if cap else logits
-
-
-def selected_log_probs(logits: torch.Tensor, tokens: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
-    """log softmax(logits / temperature) [N, V] at the tokens [N]: a tensor [N]."""
-    scaled = logits / temperature
-    return scaled.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - scaled.logsumexp(-1)
-
-
-def token_log_probs(
-    model: PreTrainedModel,
-    sequences: Sequence[PromptCompletion],
-    temperature: float = 1.0,
-    token_budget: int = TOKEN_BUDGET,
-) -> list[torch.Tensor]:
-    """Log-probabilities of the completion tokens, one tensor [C] per (prompt ids, completion ids), in order.
-
-    Runs under the caller's grad mode and under `autocast` of the model's device.
-    """
-    found: list[torch.Tensor | None] = [None] * len(sequences)
-    device = model.get_input_embeddings().weight.device
-    for group in micro_batches([len(p) + len(c) for p, c in sequences], token_budget):
-        batch = [sequences[i] for i in group]
-        with autocast(device):
-            hidden, tokens = packed_hidden(model, batch)
-            logits = project(model, hidden)
-        log_probs = selected_log_probs(logits, tokens, temperature)
-        for i, part in zip(group, log_probs.split([len(c) for _, c in batch]), strict=True):
-            found[i] = part
-    return found

@@ -1,10 +1,11 @@
 """A reward model at work: one number for a completion, from text, with the model's own tokenizer and template.
 
-Saved as AutoModelForSequenceClassification with one label, so other tools can load it, and reward.json
-beside it with mean and standard deviation over reference samples. The score is read at the last real
+Any sequence classification model with one label, or any causal model under a fresh head. Saved as
+AutoModelForSequenceClassification, or as an adapter beside its base, so other tools can load it, with
+reward.json: mean and standard deviation over reference samples. The score of a decoder is read at the last real
 token, found by length. Where pad and end-of-sequence token are one, config.pad_token_id stays unset:
-transformers would otherwise take the end for padding and read one token too early.
-Only decoders with a linear `score` head; training is in `reward_model.py`.
+transformers would otherwise take the end for padding and read one token too early. Encoders (BERT and its kin)
+score the whole text by their own head. Training is in `reward_model.py`.
 """
 
 import math
@@ -14,16 +15,25 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
+from pipeline.adapters import base_of, head_name, load_adapter
 from pipeline.groups import fit_length, pad_right
 from pipeline.job import Refused
-from pipeline.policy import Policy, completion_ids, disable_dropout, micro_batches, prompt_ids, save_policy
-from pipeline.precision import attention_for, autocast, pick_device
+from pipeline.packing import Sharing, hidden_states, last_positions, row_batches, rows_of, sharing
+from pipeline.policy import Policy, completion_ids, loading, micro_batches, placed, prompt_ids, save_policy
+from pipeline.precision import autocast, pick_device
 from pipeline.run_directory import read_json, write_json
 
 CARD = "reward.json"
 SCORING_BUDGET = 8192  # padded tokens of one forward without gradients
+FRESH = ("score.weight", "classifier.weight", "classifier.out_proj.weight")  # heads a causal or masked model lacks
 
 
 @dataclass(frozen=True)
@@ -38,21 +48,36 @@ class Reward:
     max_length: int = 512
 
 
-def new_reward(base: str | Path, seed: int, max_length: int, device: str | torch.device | None = None) -> Reward:
-    """A causal language model's trunk under a fresh scalar head, N(0, 1/sqrt(d + 1)) (Ziegler et al. 2019)."""
-    reward = _load(base, pick_device(device), max_length)
-    weight = reward.model.score.weight
+# ---- load and save
+def new_reward(
+    base: str | Path,
+    seed: int,
+    max_length: int,
+    device: str | torch.device | None = None,
+    quantization: BitsAndBytesConfig | None = None,
+) -> Reward:
+    """A reward model to train: a model's trunk under a fresh head, N(0, 1/sqrt(d + 1)) (Ziegler et al. 2019, 2.1).
+
+    A base that is a reward model already keeps the head it has learned.
+    """
+    reward, fresh = _load(base, pick_device(device), max_length, quantization)
     generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(weight.shape, generator=generator) / math.sqrt(weight.shape[1] + 1)
-    with torch.no_grad():
-        weight.copy_(values)
+    for name in fresh:
+        module = reward.model.get_submodule(name.rpartition(".")[0])
+        values = torch.randn(module.weight.shape, generator=generator) / math.sqrt(module.weight.shape[1] + 1)
+        with torch.no_grad():
+            module.weight.copy_(values)
+            if module.bias is not None:
+                module.bias.zero_()
     return reward
 
 
 def load_reward(path: str | Path, device: str | torch.device | None = None) -> Reward:
     """A saved reward model; mean 0 and std 1 where it has no reward.json. Raises FileNotFoundError, Refused."""
     card = read_json(Path(path) / CARD) or {}
-    reward = _load(path, pick_device(device), int(card.get("max_length", 512)))
+    reward, fresh = _load(path, pick_device(device), int(card.get("max_length", 512)))
+    if fresh:
+        raise Refused(f"{path} has no trained reward head (no {fresh[0]}); train a reward model on it first")
     return replace(reward, mean=float(card.get("mean", 0.0)), std=float(card.get("std", 1.0)))
 
 
@@ -62,6 +87,45 @@ def save_reward(reward: Reward, path: Path, facts: dict | None = None) -> None:
     write_json(path / CARD, {"mean": reward.mean, "std": reward.std, "max_length": reward.max_length, **(facts or {})})
 
 
+def _load(
+    path: str | Path, device: torch.device, max_length: int, quantization: BitsAndBytesConfig | None = None
+) -> tuple[Reward, list[str]]:
+    """The model with one label, and the names of head weights that the folder did not hold."""
+    base = base_of(path)
+    folder = Path(base or path)
+    if folder.is_absolute() and not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"model: found no config.json in {folder}, expected a folder in Hugging Face format")
+    model, fresh = _weights(str(folder) if base else path, device, max_length, quantization)
+    brought = load_adapter(model, path) if base else set()
+    fresh = [name for name in fresh if name not in brought]
+    tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+    if tokenizer.eos_token_id is None:
+        tokenizer.eos_token = tokenizer.sep_token  # encoders end their texts with it
+    if tokenizer.eos_token_id is None:
+        raise Refused(f"{path} has a tokenizer without an end-of-sequence token; set eos_token in it")
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    model.config.get_text_config().pad_token_id = None if pad == end else pad
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_length
+    return Reward(model.eval(), tokenizer, device, max_length=min(max_length, limit)), fresh
+
+
+def _weights(
+    path: str | Path, device: torch.device, max_length: int, quantization
+) -> tuple[PreTrainedModel, list[str]]:
+    options = loading(device, min(max_length, 64), torch.float32, quantization)
+    try:
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            str(path), num_labels=1, output_loading_info=True, **options
+        )
+    except (ValueError, RuntimeError) as error:  # no such head for this architecture, or a head of several labels
+        raise Refused(f"{path} cannot be the base of a reward model: {str(error)[:300]}") from error
+    if head_name(model) is None:
+        raise Refused(f"{path} is a {type(model).__name__}; a reward model needs a head named score or classifier")
+    fresh = [name for name in FRESH if name in found["missing_keys"]]
+    return placed(model, device), fresh
+
+
+# ---- score
 def score_texts(reward: Reward, items: Sequence[tuple[list[dict], str]]) -> list[float]:
     """The raw score of each (messages, completion text), in order."""
     sequences = []
@@ -79,49 +143,55 @@ def normalised(reward: Reward, scores: Sequence[float]) -> list[float]:
 @torch.inference_mode()
 def score_tokens(reward: Reward, sequences: Sequence[tuple[list[int], list[int]]]) -> list[float]:
     """The raw score of each (prompt ids, completion ids) in the reward model's own ids, in order."""
-    found = [0.0] * len(sequences)
-    for part in micro_batches([len(p) + len(c) for p, c in sequences], SCORING_BUDGET):
-        for i, score in zip(part, forward(reward.model, [sequences[i] for i in part]).tolist(), strict=True):
-            found[i] = score
-    return found
+    return forward(reward.model, sequences, SCORING_BUDGET).tolist() if sequences else []
 
 
-def forward(model: nn.Module, sequences: Sequence[tuple[list[int], list[int]]]) -> Tensor:
-    """Scores [N] at each sequence's last real token, in float32; one forward of the trunk.
+def forward(
+    model: nn.Module,
+    sequences: Sequence[tuple[list[int], list[int]]],
+    token_budget: int = SCORING_BUDGET,
+    share: bool = True,
+) -> Tensor:
+    """Scores [N] at each sequence's last real token, in float32 and in order.
 
-    Rows are padded on the right and attention is causal, so no mask is needed.
+    Completions of one prompt share it where the model can and `share` allows it; batches keep a token budget.
     """
-    device = model.score.weight.device
-    ids, lengths = pad_right([[*prompt, *completion] for prompt, completion in sequences], 0, device)
-    with autocast(device):
-        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # [N, T, D]
-    last = hidden[torch.arange(len(lengths), device=device), lengths - 1]
-    return model.score(last.to(model.score.weight.dtype)).squeeze(-1).float()
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear):
+        return _encoded(model, sequences, token_budget)
+    device, body = head.weight.device, model.base_model
+    rows = rows_of(sequences, sharing(body).limit if share else 0, model.config.get_text_config().hidden_size)
+    parts, members = [], []
+    for batch in row_batches(rows, token_budget):
+        with autocast(device):
+            states = hidden_states(body, batch, device)  # [B, T, D]
+        at = torch.tensor(last_positions(batch, states.shape[1]), device=device)
+        parts.append(head(states.flatten(0, 1)[at].to(head.weight.dtype)).squeeze(-1).float())
+        members += [member for row in batch for member in row.members]
+    return torch.cat(parts)[torch.tensor(members, device=device).argsort()]
 
 
-def _load(path: str | Path, device: torch.device, max_length: int) -> Reward:
-    if Path(path).is_absolute() and not (Path(path) / "config.json").is_file():
-        raise FileNotFoundError(f"model: found no config.json in {path}, expected a folder in Hugging Face format")
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            str(path),
-            num_labels=1,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            attn_implementation=attention_for(device, min(max_length, 64)),
-        ).to(device)
-    except ValueError as error:  # no class of this architecture with a classification head
-        raise Refused(f"{path} cannot be the base of a reward model: {error}") from error
-    if not isinstance(getattr(model, "score", None), nn.Linear):
-        raise Refused(f"{path} is a {type(model).__name__}; a reward model needs a decoder with a linear score head")
-    tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    if tokenizer.eos_token_id is None:
-        raise Refused(f"{path} has a tokenizer without an end-of-sequence token; set eos_token in it")
-    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
-    model.config.get_text_config().pad_token_id = None if pad == end else pad
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_length
-    return Reward(disable_dropout(model).eval(), tokenizer, device, max_length=min(max_length, limit))
+def reward_sharing(model: nn.Module) -> Sharing:
+    """Whether this reward model shares prompts, and if not why."""
+    if isinstance(getattr(model, "score", None), nn.Linear):
+        return sharing(model.base_model)
+    return Sharing(0, f"{type(model).__name__} reads prompt and completion together, so prompts were not shared.")
+
+
+def _encoded(model: nn.Module, sequences: Sequence[tuple[list[int], list[int]]], token_budget: int) -> Tensor:
+    """The model's own logits [N]: for encoders, whose tokens see padding unless a mask says where it is."""
+    device = next(model.parameters()).device
+    pad = model.config.get_text_config().pad_token_id or 0
+    whole = [[*prompt, *completion] for prompt, completion in sequences]
+    found: list[Tensor | None] = [None] * len(whole)
+    for part in micro_batches([len(tokens) for tokens in whole], token_budget):
+        ids, lengths = pad_right([whole[i] for i in part], pad, device)
+        mask = (torch.arange(ids.shape[1], device=device) < lengths[:, None]).long()
+        with autocast(device):
+            logits = model(input_ids=ids, attention_mask=mask).logits.squeeze(-1).float()
+        for i, score in zip(part, logits, strict=True):
+            found[i] = score
+    return torch.stack(found)
 
 
 def spread(scores: Sequence[float]) -> tuple[float, float]:

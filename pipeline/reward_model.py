@@ -1,31 +1,39 @@
 """Train a reward model on groups of ranked completions: `python -m pipeline.reward_model RUN_DIRECTORY`.
 
-The trunk of a causal language model (models.base, else models.policy) under a scalar head, all of it
-trained by the Bradley-Terry loss over every pair of a group, each completion forwarded once (Ouyang et
-al. 2022). Held-out accuracy comes from eval prompts only. `load_reward`, `score_texts` and `normalised`
-of `pipeline.reward` are what other jobs use; they are importable from here too.
+The trunk of a causal language model or of an earlier reward model (models.base, else models.policy) under a scalar
+head, trained by the Bradley-Terry loss over every pair of a group, or by Plackett-Luce over its order, each
+completion forwarded once and its prompt once for all of them (Ouyang et al. 2022). All figures come from eval
+prompts, in more detail in artifacts/report.json (`reward_report.py` names them). `load_reward`, `score_texts` and
+`normalised` of `pipeline.reward` are what other jobs use; they are importable from here too.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import nn
 
-from pipeline.configs import make_config
-from pipeline.group_trainer import (
-    GroupTrainer,
-    Schedule,
-    evaluate_groups,
-    forget_checkpoints,
-    notes_on,
-    pass_notes,
-    passes,
-)
-from pipeline.groups import Group, read_groups, read_prompts, read_rows
+from pipeline.adapters import quantization, set_up
+from pipeline.configs import RewardConfig, make_config
+from pipeline.group_figures import Objective, Outcome, evaluate_groups, notes_on, pass_notes, passes
+from pipeline.group_trainer import GroupTrainer, Schedule, forget_checkpoints
+from pipeline.groups import Group, collate, read_groups, read_prompts, read_rows
 from pipeline.job import Refused, main
 from pipeline.policy import weights_digest
-from pipeline.reward import Reward, forward, load_reward, new_reward, normalised, save_reward, score_texts, spread
-from pipeline.run_directory import RunDirectory
+from pipeline.precision import pick_device
+from pipeline.preference_losses import REWARD_LOSSES
+from pipeline.reward import (
+    Reward,
+    forward,
+    load_reward,
+    new_reward,
+    normalised,
+    reward_sharing,
+    save_reward,
+    score_texts,
+    spread,
+)
+from pipeline.reward_report import reward_report
+from pipeline.run_directory import RunDirectory, write_json
 
 __all__ = ["Reward", "load_reward", "normalised", "score_texts", "work"]
 
@@ -33,6 +41,7 @@ INPUT_DROPOUT, WEIGHT_DECAY = 0.3, 0.1  # a few hundred groups are learned by he
 ENOUGH_STEPS = 80  # 40 groups: 62 % of unseen pairs in order after 3 passes of 16 a step, 80 % after 8 of 4
 REFERENCE_SAMPLES = 2000  # most completions that mean and std are taken over
 ENOUGH_OF_POLICY = 32  # fewer completions by the policy itself than this, and all authors' are taken
+REPORT = "report.json"
 
 
 def work(run: RunDirectory, config: dict) -> dict:
@@ -40,11 +49,46 @@ def work(run: RunDirectory, config: dict) -> dict:
     options = make_config("reward", config.get("options"))
     models = config["models"]
     base = models.get("base") or models["policy"]
-    reward = new_reward(base["path"], options.seed, options.max_length, base.get("device"))
+    bits = quantization(options.quantize, pick_device(base.get("device")), options.lora_rank)
+    reward = new_reward(base["path"], options.seed, options.max_length, base.get("device"), bits)
+    adapted = set_up(reward.model, options.lora_rank, options.lora_alpha, options.lora_dropout, options.seed)
     data = read_groups(run.data, reward.tokenizer, reward.max_length)
     before = weights_digest(reward.model)
     epochs = passes(len(data.train), options, ENOUGH_STEPS)
-    schedule = Schedule(
+    schedule = schedule_of(options, epochs)
+    objective = reward_objective(options)
+    trainer = GroupTrainer(run, reward.model, data, objective, schedule)
+    trainer.fit(run)
+    digest = weights_digest(reward.model)
+    if digest == before:
+        raise Refused("Training changed no weight of the reward model; raise learning_rate or epochs.")
+    reward, samples = with_spread(run, reward, models.get("policy", base).get("name"))
+    save_reward(reward, run.model, {"samples": samples, "base": base.get("name", str(base["path"]))})
+    found = evaluate_groups(reward.model, data.eval, objective, schedule.token_budget, schedule.centering)
+    report = reward_report(run.data, data.eval, found.scores)
+    write_json(run.artifacts / REPORT, report)
+    forget_checkpoints(run)
+    together = reward_sharing(reward.model).reason
+    return {
+        "model": "artifacts/model",
+        "role": "reward",
+        "weights_digest": digest,
+        "metrics": {**found.metrics, **headlines(report), "reward/mean": reward.mean, "reward/std": reward.std},
+        "report": report,
+        "sizes": data.sizes,
+        "notes": [
+            *notes_on(data),
+            *pass_notes(epochs, options),
+            *trainer.notes,
+            *adapted,
+            *([together] if together else []),
+        ],
+    }
+
+
+def schedule_of(options: RewardConfig, epochs: float) -> Schedule:
+    """How a reward model is trained with these options."""
+    return Schedule(
         epochs,
         options.groups_per_step,
         options.learning_rate,
@@ -52,29 +96,30 @@ def work(run: RunDirectory, config: dict) -> dict:
         options.centering,
         INPUT_DROPOUT,
         WEIGHT_DECAY,
+        early_stop=options.early_stop,
     )
-    trainer = GroupTrainer(run, reward.model, data, score_groups, schedule)
-    trainer.fit(run)
-    digest = weights_digest(reward.model)
-    if digest == before:
-        raise Refused("Training changed no weight of the reward model; raise learning_rate or epochs.")
-    reward, samples = with_spread(run, reward, models.get("policy", base).get("name"))
-    save_reward(reward, run.model, {"samples": samples, "base": base.get("name", str(base["path"]))})
-    metrics = evaluate_groups(reward.model, data.eval, score_groups, schedule)
-    forget_checkpoints(run)
+
+
+def reward_objective(options: RewardConfig) -> Objective:
+    """The function from model and groups to the score of every completion [N] and the chosen loss."""
+    loss = REWARD_LOSSES[options.loss]
+
+    def objective(model: nn.Module, groups: Sequence[Group]) -> Outcome:
+        scores = forward(model, [sequence for group in groups for sequence in group.sequences])
+        pairs = collate(groups, scores.device).pairs
+        return Outcome(scores, pairs, loss(scores, pairs, options.margin_scale))
+
+    return objective
+
+
+def headlines(report: dict) -> dict[str, float | None]:
+    """The report's main figures under the names of metrics."""
     return {
-        "model": "artifacts/model",
-        "role": "reward",
-        "weights_digest": digest,
-        "metrics": {**metrics, "reward/mean": reward.mean, "reward/std": reward.std},
-        "sizes": data.sizes,
-        "notes": [*notes_on(data), *pass_notes(epochs, options)],
+        "eval/ece": report["held_out"]["ece"],
+        "eval/temperature": report["held_out"]["temperature"],
+        "eval/longer_wins": report["longer_wins"]["accuracy"],
+        "eval/agreement": report["agreement"]["pairwise"],
     }
-
-
-def score_groups(model: nn.Module, groups: Sequence[Group]) -> Tensor:
-    """The score of every completion of the groups, one after another [N]."""
-    return forward(model, [sequence for group in groups for sequence in group.sequences])
 
 
 def with_spread(run: RunDirectory, reward: Reward, policy: str | None) -> tuple[Reward, int]:

@@ -4,6 +4,7 @@
     code.zip        by launch: pipeline/ as it was
     data/           by snapshot: Parquet files
     process.json    by the backend: pid and start time of the job's process
+    exit.json       by the backend, while the app lives: how that process ended
     metrics.jsonl   by the job, appended and flushed: one object per line, with "step"
     status.json     by the job, replaced atomically: phase, step, total, heartbeat, message
     log.txt         stdout and stderr of the job

@@ -25,6 +25,7 @@ class Sampled:
 
     tokens: list[int]
     ended: bool
+    log_probs: list[float] | None = None  # by a sampler whose arithmetic is not that of training
 
 
 def sample(
@@ -32,18 +33,18 @@ def sample(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     temperature: float = 1.0,
-    seed: int | torch.Generator = 0,
+    seed: int | torch.Generator | torch.Tensor = 0,
     batch_size: int = 64,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Sampled]:
     """One completion per prompt (lists of ids), in the order given.
 
-    seed is a number or a CPU generator whose state goes on. A prompt is refused with ValueError where it is
-    empty or leaves no position for a token; near the model's limit completions are cut short.
+    seed is a number, a CPU generator whose state goes on, or the uniform numbers themselves, a row of
+    max_new_tokens for each prompt. A prompt is refused with ValueError where it is empty or leaves no position
+    for a token; near the model's limit completions are cut short.
     """
     room = _room(policy, prompts, max_new_tokens)
-    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
-    uniform = torch.rand(len(prompts), room, generator=generator)
+    uniform = seed[:, :room] if isinstance(seed, torch.Tensor) else uniform_numbers(len(prompts), room, seed)
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     found: list[Sampled | None] = [None] * len(prompts)
     for start in range(0, len(order), batch_size):
@@ -54,6 +55,12 @@ def sample(
         if on_progress:
             on_progress(start + len(rows))
     return found
+
+
+def uniform_numbers(rows: int, tokens: int, seed: int | torch.Generator) -> torch.Tensor:
+    """What `sample` draws with: [rows, tokens] from 0 to 1; a generator's state goes on."""
+    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    return torch.rand(rows, tokens, generator=generator)
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:

@@ -17,7 +17,7 @@ from storage.records import Run
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 
-@dataclass
+@dataclass(eq=False)  # one folder, one Services: it is itself
 class Services:
     """The database, the pool of open tasks and the place where jobs run.
 

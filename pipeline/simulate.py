@@ -1,4 +1,4 @@
-"""Simulated annotators rank what is open, through the same claim and submit as people.
+"""Simulated annotators answer what is open, in whichever form, through the same claim and submit as people.
 
 Local (this module) or over HTTP (`simulate_http`). The gold reward is only read here to report it;
 the annotators see it through their noise. Makes no tasks and no completions.
@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from pipeline.services import Services
+from pipeline.simulated_answers import Asked, AskedScale, Judged, judge
 from pipeline.synthetic import SimulatedAnnotator, gold_reward, make_annotators
 from storage import people, rankings
 from storage.completions import completions
+from storage.details import Detail
 from storage.prompts import prompt
-from storage.records import Assignment, Completion, Submission
+from storage.records import Assignment, Completion, Submission, Task
+from storage.setups import Setup
 from storage.tasks import task as task_of
 
 DEFAULT_NOISE = 0.6
@@ -61,26 +64,44 @@ def simulate(
             if assignment is None:
                 continue
             busy, done = True, done + 1
-            _rank(services, person.id, annotator, assignment)
+            _answer(services, person.id, annotator, assignment)
             ranked[assignment.task_id] = None
             if on_progress:
                 on_progress(done, limit or expected)
     return {"annotators": count, "rankings": done, "gold_reward": gold_by_model(_ranked_texts(services, ranked))}
 
 
-def _rank(services: Services, person_id: int, annotator: SimulatedAnnotator, assignment: Assignment) -> None:
+def _answer(services: Services, person_id: int, annotator: SimulatedAnnotator, assignment: Assignment) -> None:
     task = task_of(services.database, assignment.task_id)
     texts = [completion.text for completion in completions(services.database, task.completion_ids)]
     began = time.monotonic()
-    tiers = annotator.rank(prompt(services.database, task.prompt_id).text, texts)
+    setup = services.pool.setup(task.campaign_id)
+    judged = judge(annotator, _asked(setup), prompt(services.database, task.prompt_id).text, texts)
     submission = Submission(
         submission_id=uuid.uuid4().hex,
         assignment_id=assignment.id,
-        kind="ranking",
-        tiers=tuple(tuple(task.completion_ids[i] for i in tier) for tier in tiers),
-        seconds=time.monotonic() - began,
+        kind=judged.kind,
+        tiers=tuple(tuple(task.completion_ids[i] for i in tier) for tier in judged.tiers),
+        seconds=max(setup.min_seconds, time.monotonic() - began),
+        detail=_detail(judged, task),
     )
     rankings.submit(services.database, services.pool, person_id, submission)
+
+
+def _asked(setup: Setup) -> Asked:
+    scales = tuple(AskedScale(scale.name, scale.low, scale.high) for scale in setup.scales)
+    return Asked(setup.form, scales, setup.rationale, setup.rationale_min)
+
+
+def _detail(judged: Judged, task: Task) -> Detail:
+    ids = task.completion_ids
+    return Detail(
+        grade=judged.grade,
+        both_good=judged.both_good,
+        ratings={ids[i]: values for i, values in judged.ratings.items()},
+        thumbs={ids[i]: value for i, value in judged.thumbs.items()},
+        rationale=judged.rationale,
+    )
 
 
 def _ranked_texts(services: Services, task_ids: Iterable[int]) -> list[tuple[str, Completion]]:

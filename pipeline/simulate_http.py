@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from pipeline.simulated_answers import Asked, AskedScale, judge
 from pipeline.synthetic import SimulatedAnnotator
 
 PATIENCE = 60.0  # seconds a server may be away before an annotator gives up
@@ -104,24 +105,38 @@ def _annotate(client: httpx.Client, annotator: SimulatedAnnotator, campaign: str
         if claimed.status_code == 204:
             tally.not_used()
             return
-        answered = _send(client, "POST", "/api/v1/rankings", _ranking(annotator, claimed.json()), accept=(404, 409))
+        answered = _send(client, "POST", "/api/v1/rankings", _judgement(annotator, claimed.json()), accept=(404, 409))
         if answered.is_success:
             tally.count()
         else:  # the lease was lost or the task answered otherwise: go on with the next
             tally.not_used()
 
 
-def _ranking(annotator: SimulatedAnnotator, task: dict) -> dict:
+def _judgement(annotator: SimulatedAnnotator, task: dict) -> dict:
     letters = [completion["letter"] for completion in task["completions"]]
     texts = [completion["text"] for completion in task["completions"]]
-    tiers = annotator.rank(task["prompt"][-1]["content"], texts)
+    judged = judge(annotator, _asked(task), task["prompt"][-1]["content"], texts)
+    detail = {
+        "grade": judged.grade,
+        "both_good": judged.both_good,
+        "ratings": {letters[i]: values for i, values in judged.ratings.items()},
+        "thumbs": {letters[i]: value for i, value in judged.thumbs.items()},
+        "rationale": judged.rationale,
+    }
     return {
         "submission_id": uuid.uuid4().hex,
         "assignment": task["assignment"],
-        "kind": "ranking",
-        "tiers": [[letters[i] for i in tier] for tier in tiers],
+        "kind": judged.kind,
+        "tiers": [[letters[i] for i in tier] for tier in judged.tiers],
         "seconds": 0.0,
+        "detail": {name: value for name, value in detail.items() if value not in (None, False, "", {})},
     }
+
+
+def _asked(task: dict) -> Asked:
+    scales = tuple(AskedScale(scale["name"], scale["low"], scale["high"]) for scale in task.get("scales", ()))
+    rules = (task.get("rationale", "off"), task.get("rationale_min", 0))
+    return Asked(task.get("form", "ranking"), scales, *rules)
 
 
 def _send(client: httpx.Client, method: str, path: str, body: dict | None = None, accept: Sequence[int] = ()):

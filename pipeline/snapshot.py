@@ -14,23 +14,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.comparisons import comparisons
+from pipeline.comparisons import comparisons, judged_pairs
 from storage import rankings
 from storage.database import Database
-from storage.text_tables import completion_table, prompt_table
+from storage.text_tables import completion_table, demonstration_table, prompt_table
 
 TABLES = {  # what each kind finds in data/
     "starter": (),
     "generate": ("prompts",),
     "evaluate": ("prompts",),
-    "ppo": ("prompts",),
-    "reward": ("prompts", "completions", "comparisons"),
+    "ppo": ("prompts", "demonstrations"),
+    "reward": ("prompts", "completions", "comparisons", "judgements"),
     "dpo": ("prompts", "completions", "comparisons"),
 }
 ORDER = {  # sorted by these, so that row order does not touch the hash
     "prompts": ("prompt_id",),
     "completions": ("completion_id",),
     "comparisons": ("prompt_id", "first_id", "second_id"),
+    "demonstrations": ("prompt_id", "demonstration_id"),
+    "judgements": ("prompt_id", "first_id", "second_id", "person_id", "outcome"),
 }
 
 
@@ -64,6 +66,8 @@ def freeze(database: Database, campaign_id: int | None, kind: str) -> Snapshot:
         tables = _compared(database, campaign_id, kind, watermark)
     elif "prompts" in TABLES[kind]:
         tables = {"prompts": _prompts(database, campaign_id, kind)}
+    if "demonstrations" in TABLES[kind] and (shown := demonstration_table(database, campaign_id)).num_rows:
+        tables["demonstrations"] = shown
     tables = {name: _sorted(table, ORDER[name]) for name, table in tables.items()}
     data_hash = content_hash(tables) if tables else None
     return Snapshot(tables, data_hash, watermark, {name: _splits(table) for name, table in tables.items()})
@@ -95,7 +99,10 @@ def _compared(database: Database, campaign_id: int, kind: str, watermark: int) -
     prompts = prompt_table(database, campaign_id)
     used = pc.is_in(prompts["prompt_id"], pairs["prompt_id"].unique())
     completions = completion_table(database, compared)
-    return {"prompts": prompts.filter(used), "completions": completions, "comparisons": pairs}
+    tables = {"prompts": prompts.filter(used), "completions": completions, "comparisons": pairs}
+    if "judgements" in TABLES[kind]:
+        tables["judgements"] = judged_pairs(answers)
+    return tables
 
 
 def _prompts(database: Database, campaign_id: int, kind: str) -> pa.Table:

@@ -13,40 +13,20 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from storage.database import Cursor, Database
 from storage.eligibility import Eligibility, PastAnswer, Refusal
+from storage.holds import Hold, Offer
 from storage.leases import open_leases, store_events
 from storage.members import Assignees
+from storage.past_work import claimable_tasks, past_answers
 from storage.records import CHECK_PURPOSES, JUDGEMENTS, Answer, Assignment, Campaign, Task
 from storage.setups import Setup
-from storage.task_queue import Place, TaskQueue
+from storage.task_queues import TaskQueues
 
-
-@dataclass(eq=False)
-class _Hold:
-    """A person's place on a task. Without an assignment it lasts only while an answer is being stored."""
-
-    task_id: int
-    person_id: int
-    assignment: Assignment | None = None
-    storing: int = 0  # answers being stored on it: it does not expire meanwhile
-
-    @property
-    def repeats(self) -> bool:
-        """Whether the person has answered the task before; such a hold takes no place on it."""
-        return self.assignment is not None and self.assignment.purpose == "repeat"
-
-
-@dataclass(frozen=True)
-class _Offer:
-    """What a person may get next; lower comes first: the campaign's priority, then the place in its queue."""
-
-    priority: float
-    place: Place
-    purpose: str = "work"
+PIECE = 500  # facts learned at once, before others may go on
 
 
 class Assignments:
@@ -69,14 +49,14 @@ class Assignments:
 
     def _forget_all(self) -> None:
         self.eligibility = Eligibility()
-        self._states: dict[int, str] = {}
         self._tasks: dict[int, Task] = {}
-        self._queues: dict[int | tuple[int, int], TaskQueue] = defaultdict(TaskQueue)  # or (campaign, person)
-        self._holds: dict[int, dict[int, _Hold]] = defaultdict(dict)  # task -> person -> hold
+        self._work = 0  # tasks whose answers are data
+        self._queues = TaskQueues()
+        self._holds: dict[int, dict[int, Hold]] = defaultdict(dict)  # task -> person -> hold
         self._counted: dict[int, dict[int, str]] = defaultdict(dict)  # task -> person -> submission that counts
         self._answered: dict[int, set[int]] = defaultdict(set)  # person -> tasks
-        self._in_hand: dict[int, dict[int, _Hold]] = defaultdict(dict)  # person -> task -> hold
-        self._leases: dict[str, _Hold] = {}
+        self._in_hand: dict[int, dict[int, Hold]] = defaultdict(dict)  # person -> task -> hold
+        self._leases: dict[str, Hold] = {}
         self._expiries: list[tuple[float, str]] = []
 
     # ---- for annotators
@@ -86,19 +66,25 @@ class Assignments:
         return claimed[0] if claimed else None
 
     def claim_ahead(self, person_id: int, campaign_id: int | None = None, count: int = 3) -> list[Assignment]:
-        """Up to `count` tasks at once, those in hand first: what a page needs to work on while it is offline."""
+        """Up to `count` tasks, those in hand first, so that a page can go on while it is offline.
+
+        Fewer where tasks run out: nobody holds what others could do now.
+        """
         with self._lock:
             self._expire()
             holds = self._holds_of(person_id, campaign_id)[:count]
             events = [("renew", hold) for hold in holds]
-            while len(events) < count and (hold := self._take(person_id, campaign_id)):
+            while (
+                len(events) < count
+                and (not events or self._plenty(person_id))
+                and (hold := self._take(person_id, campaign_id))
+            ):
                 events.append(("claim", hold))
             for _, hold in events:
                 self._renew(hold)
             told = [(kind, hold.assignment) for kind, hold in events]
         try:
-            for event in told:
-                self._database.join(store_events, event)
+            self._store(told)
         except BaseException:
             for kind, assignment in told:
                 if kind == "claim":
@@ -110,13 +96,11 @@ class Assignments:
         """Make the person's leases last; those that are over are left out of what is returned."""
         with self._lock:
             self._expire()
-            holds = [self._leases[one] for one in assignment_ids if one in self._leases]
-            holds = [hold for hold in holds if hold.person_id == person_id]
+            holds = [h for one in assignment_ids if (h := self._leases.get(one)) and h.person_id == person_id]
             for hold in holds:
                 self._renew(hold)
             renewed = [hold.assignment for hold in holds]
-        for assignment in renewed:
-            self._database.join(store_events, ("renew", assignment))
+        self._store([("renew", assignment) for assignment in renewed])
         return renewed
 
     def refusals(self, person_id: int) -> list[Refusal]:
@@ -128,6 +112,21 @@ class Assignments:
     def setup(self, campaign_id: int) -> Setup:
         """A campaign's setup, without asking the database."""
         return self.eligibility.setup(campaign_id)
+
+    def campaign(self, campaign_id: int) -> Campaign | None:
+        """A campaign as it is now, without asking the database."""
+        return self.eligibility.campaigns.get(campaign_id)
+
+    def offered(self, person_id: int) -> list[Campaign]:
+        """The open campaigns that a person may work in, oldest first, whether or not they have tasks left."""
+        with self._lock:
+            return [self.eligibility.campaigns[c] for c in sorted(self._offered(person_id, None))]
+
+    def in_hand(self, person_id: int) -> list[Assignment]:
+        """The person's live leases, oldest first."""
+        with self._lock:
+            self._expire()
+            return [hold.assignment for hold in self._in_hand[person_id].values() if hold.assignment]
 
     def flags(self, completion_ids: Sequence[int]) -> dict[int, frozenset[str]]:
         """The flags that annotators have given these completions."""
@@ -150,52 +149,47 @@ class Assignments:
         """Hand a task back unanswered; others, and this person too, may claim it. Nothing happens if it is over."""
         assignment = self._forget(assignment_id)
         if assignment is not None:
-            ended = replace(assignment, expires=self._now())
-            self._database.join(store_events, ("release", ended))
+            self._store([("release", replace(assignment, expires=self._now()))])
 
     def remaining(self, person_id: int, campaign_id: int | None = None) -> int:
-        """How many tasks this person could answer now, the ones in hand included; checks and repeats are not told."""
+        """How many tasks this person gets as far as is known now, those in hand, checks and repeats included."""
         with self._lock:
             self._expire()
-            campaigns, answered = self._offered(person_id, campaign_id), self._answered[person_id]
-            waiting = sum(queue.left(answered) for c in campaigns for queue in self._queues_for(c, person_id))
-            in_hand = [self._tasks[t] for t in self._in_hand[person_id] if self._is_work(t)]
-            full = [t for t in in_hand if t.campaign_id in campaigns and not self._is_queued(t, person_id)]
-            return waiting + len(full)
+            return sum(self._left(c, person_id) for c in self._offered(person_id, campaign_id))
 
     def counts(self) -> dict[str, int]:
         """tasks known, tasks open for a claim in open campaigns, and live leases."""
         with self._lock:
             self._expire()
-            campaigns = set(self._open(None))
-            queues = ((key if isinstance(key, int) else key[0], queue) for key, queue in self._queues.items())
-            waiting = {task_id for campaign, queue in queues if campaign in campaigns for task_id in queue}
-            return {"tasks": sum(map(self._is_work, self._tasks)), "open": len(waiting), "leases": len(self._leases)}
+            waiting = self._queues.waiting(self._open(None))
+            return {"tasks": self._work, "open": waiting, "leases": len(self._leases)}
 
     # ---- for the modules that store
-    def add(self, tasks: Sequence[Task]) -> None:
-        """Take in new or changed tasks. open_tasks does it by itself; again is harmless."""
-        self.learn(list(tasks))
-
     def task(self, task_id: int) -> Task | None:
         """A task that can be claimed, without asking the database."""
         return self._tasks.get(task_id)
 
     def learn(self, fact: object) -> None:
         """Take in a committed fact: a campaign, a task, an answer, or several. Called in the order of commits."""
-        with self._lock:
-            if isinstance(fact, list | tuple):
-                for one in fact:
-                    self.learn(one)
-            elif isinstance(fact, Campaign):
-                self._states[fact.id] = fact.state
-            elif isinstance(fact, Task) and fact.overlap > 0:
-                self._tasks[fact.id] = fact
-                self._requeue(fact.id)
-            elif isinstance(fact, Answer):
-                self._learn_answer(fact)
-            elif self.eligibility.learn(fact, self._tasks) and isinstance(fact, Assignees):
-                self._queue_anew(fact.task_id)
+        facts = fact if isinstance(fact, list | tuple) else (fact,)
+        alike = len({type(one) for one in facts}) == 1  # then others may go on between some and the rest
+        size = PIECE if alike else max(len(facts), 1)
+        for start in range(0, len(facts), size):
+            with self._lock:
+                for one in facts[start : start + size]:
+                    self._learn(one)
+            if len(facts) > size:
+                time.sleep(0)
+
+    def _learn(self, fact: object) -> None:
+        if isinstance(fact, Task) and fact.overlap > 0:
+            self._work += fact.id not in self._tasks and fact.purpose not in CHECK_PURPOSES
+            self._tasks[fact.id] = fact
+            self._requeue(fact.id)
+        elif isinstance(fact, Answer):
+            self._learn_answer(fact)
+        elif self.eligibility.learn(fact, self._tasks) and isinstance(fact, Assignees):
+            self._requeue(fact.task_id)
 
     @contextmanager
     def storing(self, task_id: int, person_id: int) -> Iterator[bool]:
@@ -205,7 +199,7 @@ class Assignments:
             hold = self._place_for(task_id, person_id)
             if hold:
                 hold.storing += 1
-            placed = hold is not None or person_id in self._counted[task_id]
+            placed = hold is not None or person_id in self._counted.get(task_id, ())
         try:
             yield placed
         finally:
@@ -214,34 +208,46 @@ class Assignments:
                     hold.storing -= 1
                     self._drop_if_over(hold)
 
+    def _store(self, events: list[tuple[str, Assignment]]) -> None:
+        """Keep what was done, in one commit; returns when it is on the disk."""
+        if events:
+            self._database.join(store_events, events)
+
     # ---- under the lock
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     def _open(self, campaign_id: int | None) -> list[int]:
-        wanted = self._states if campaign_id is None else [campaign_id]
-        return [c for c in list(wanted) if self._states.get(c) == "open"]
+        wanted = self.eligibility.campaigns.values() if campaign_id is None else [self.campaign(campaign_id)]
+        return [campaign.id for campaign in wanted if campaign and campaign.state == "open"]
 
     def _offered(self, person_id: int, campaign_id: int | None) -> list[int]:
         return [c for c in self._open(campaign_id) if not self.eligibility.refusal(c, person_id)]
 
-    def _queues_for(self, campaign_id: int, person_id: int) -> list[TaskQueue]:
-        """What is open to all, and what is for this person."""
-        return [self._queues[key] for key in (campaign_id, (campaign_id, person_id)) if key in self._queues]
+    def _plenty(self, person_id: int) -> bool:
+        """Whether so many tasks wait that the others at work miss nothing."""
+        campaigns = self._open(None)
+        at_work = {h.person_id for h in self._leases.values() if h.assignment.campaign_id in campaigns}
+        return self._queues.waiting(campaigns) >= 2 * len(at_work - {person_id})
 
     def _is_work(self, task_id: int) -> bool:
         return self._tasks[task_id].purpose not in CHECK_PURPOSES
 
-    def _is_queued(self, task: Task, person_id: int) -> bool:
-        return any(task.id in queue for queue in self._queues_for(task.campaign_id, person_id))
+    def _left(self, campaign_id: int, person_id: int) -> int:
+        queues, answered = self._queues.of(campaign_id, person_id), self._answered[person_id]
+        held = [self._tasks[hold.task_id] for hold in self._in_hand[person_id].values() if not hold.repeats]
+        mine = [task.id for task in held if task.campaign_id == campaign_id and self._is_work(task.id)]
+        full = [task_id for task_id in mine if not any(task_id in queue for queue in queues)]
+        work = sum(queue.left(answered) for queue in queues) + len(full)
+        return self.eligibility.expected(campaign_id, person_id, work, answered)
 
-    def _holds_of(self, person_id: int, campaign_id: int | None) -> list[_Hold]:
+    def _holds_of(self, person_id: int, campaign_id: int | None) -> list[Hold]:
         """Live leases in open campaigns whose answers are not on their way, oldest first."""
         campaigns = self._offered(person_id, campaign_id)
         mine = [hold for hold in self._in_hand[person_id].values() if hold.assignment and not hold.storing]
         return [hold for hold in mine if hold.assignment.campaign_id in campaigns]
 
-    def _take(self, person_id: int, campaign_id: int | None) -> _Hold | None:
+    def _take(self, person_id: int, campaign_id: int | None) -> Hold | None:
         offers = [self._offer(c, person_id) for c in self._offered(person_id, campaign_id)]
         best = min((one for one in offers if one), key=lambda one: (one.priority, one.place), default=None)
         if best is None:
@@ -249,23 +255,23 @@ class Assignments:
         task, now = self._tasks[best.place[2]], self._now()
         shown = tuple(random.sample(task.completion_ids, len(task.completion_ids)))
         assignment = Assignment(uuid.uuid4().hex, task.id, task.campaign_id, person_id, shown, now, now, best.purpose)
-        return self._hold(_Hold(task.id, person_id, assignment))
+        return self._hold(Hold(task.id, person_id, assignment))
 
-    def _offer(self, campaign_id: int, person_id: int) -> _Offer | None:
+    def _offer(self, campaign_id: int, person_id: int) -> Offer | None:
         """What a campaign has for a person now: a check or a repeat that is due, else the first of its queues."""
         answered, busy = self._answered[person_id], self._in_hand[person_id]
         priority = -self.eligibility.setup(campaign_id).priority
         due = self.eligibility.due(campaign_id, person_id, answered, busy)
         if due is not None:
-            return _Offer(priority, (float("-inf"), 0, due), self._tasks[due].purpose)
+            return Offer(priority, (float("-inf"), 0, due), self._tasks[due].purpose)
         again = self.eligibility.due_repeat(campaign_id, person_id, busy)
         if again is not None:
-            return _Offer(priority, (float("-inf"), 0, again), "repeat")
-        places = [queue.first(person_id, answered, busy) for queue in self._queues_for(campaign_id, person_id)]
+            return Offer(priority, (float("-inf"), 0, again), "repeat")
+        places = [queue.first(person_id, answered, busy) for queue in self._queues.of(campaign_id, person_id)]
         best = min((place for place in places if place), default=None)
-        return _Offer(priority, best) if best else None
+        return Offer(priority, best) if best else None
 
-    def _hold(self, hold: _Hold) -> _Hold:
+    def _hold(self, hold: Hold) -> Hold:
         self._holds[hold.task_id][hold.person_id] = hold
         self._in_hand[hold.person_id][hold.task_id] = hold
         if hold.assignment:
@@ -273,23 +279,24 @@ class Assignments:
         self._requeue(hold.task_id)
         return hold
 
-    def _renew(self, hold: _Hold) -> None:
+    def _renew(self, hold: Hold) -> None:
         expires = self._clock() + self._lease_seconds
         hold.assignment = replace(hold.assignment, expires=datetime.fromtimestamp(expires, UTC))
         heapq.heappush(self._expiries, (expires, hold.assignment.id))
 
-    def _place_for(self, task_id: int, person_id: int) -> _Hold | None:
+    def _place_for(self, task_id: int, person_id: int) -> Hold | None:
         """The person's hold on the task, or a passing one while there is room."""
-        if held := self._holds[task_id].get(person_id):
+        if held := self._holds.get(task_id, {}).get(person_id):
             return held
-        if person_id in self._counted[task_id] or not self._has_room(task_id):
+        if person_id in self._counted.get(task_id, ()) or not self._has_room(task_id):
             return None
-        return self._hold(_Hold(task_id, person_id))
+        return self._hold(Hold(task_id, person_id))
 
     def _has_room(self, task_id: int) -> bool:
-        holds = self._holds[task_id]
-        taken = self._counted[task_id].keys() | {person for person, hold in holds.items() if not hold.repeats}
-        return task_id in self._tasks and len(taken) < self._tasks[task_id].overlap
+        task, counted, holds = self._tasks.get(task_id), self._counted.get(task_id, {}), self._holds.get(task_id, {})
+        if task is None or len(counted) + len(holds) < task.overlap:
+            return task is not None
+        return len(counted.keys() | {person for person, hold in holds.items() if not hold.repeats}) < task.overlap
 
     def _expire(self) -> None:
         now = self._clock()
@@ -298,12 +305,12 @@ class Assignments:
             if hold:
                 self._drop_if_over(hold)
 
-    def _drop_if_over(self, hold: _Hold) -> None:
+    def _drop_if_over(self, hold: Hold) -> None:
         over = hold.assignment is None or hold.assignment.expires <= self._now()
         if over and not hold.storing:
             self._drop(hold)
 
-    def _drop(self, hold: _Hold) -> None:
+    def _drop(self, hold: Hold) -> None:
         if self._holds[hold.task_id].get(hold.person_id) is not hold:
             return
         del self._holds[hold.task_id][hold.person_id], self._in_hand[hold.person_id][hold.task_id]
@@ -322,22 +329,11 @@ class Assignments:
         task = self._tasks.get(task_id)
         if task is None or not self._is_work(task_id):
             return
-        for queue in [self._queues[key] for key in self._keys(task)]:
-            if self._has_room(task_id):
-                queue.put(task_id, task.priority, len(self._counted[task_id]), self._answered)
-            else:
-                queue.remove(task_id)
-
-    def _keys(self, task: Task) -> list[int | tuple[int, int]]:
-        """The queues a task belongs into: the campaign's, or those of the people it is for."""
-        people = self.eligibility.assignees.get(task.id)
-        return [(task.campaign_id, person) for person in people] if people else [task.campaign_id]
-
-    def _queue_anew(self, task_id: int) -> None:
-        """After its people changed: out of every queue, then into the right ones."""
-        for queue in self._queues.values():
-            queue.remove(task_id)
-        self._requeue(task_id)
+        if self._has_room(task_id):
+            people = self.eligibility.assignees.get(task_id, ())
+            self._queues.put(task, len(self._counted.get(task_id, ())), people)
+        else:
+            self._queues.remove(task)
 
     def _learn_answer(self, answer: Answer) -> None:
         if answer.task_id not in self._tasks or answer.status == "superseded":
@@ -365,12 +361,8 @@ class Assignments:
     # ---- at start
     def _load(self) -> None:
         with self._database.read() as cursor:
-            self._states = dict(cursor.execute("SELECT campaign_id, state FROM campaign_now").fetchall())
-            for row in cursor.execute(
-                "SELECT task_id, campaign_id, prompt_id, completion_ids, overlap, priority, purpose FROM task_now "
-                "WHERE overlap > 0"
-            ).fetchall():
-                self._tasks[row[0]] = Task(*row[:3], tuple(row[3]), *row[4:])
+            self._tasks = claimable_tasks(cursor)
+            self._work = sum(map(self._is_work, self._tasks))
             self.eligibility.load(cursor, self._tasks)
             for assignment in open_leases(cursor, self._now()):
                 self._restore(assignment)
@@ -379,7 +371,7 @@ class Assignments:
             self._requeue(task_id)
 
     def _restore(self, assignment: Assignment) -> None:
-        hold = _Hold(assignment.task_id, assignment.person_id, assignment)
+        hold = Hold(assignment.task_id, assignment.person_id, assignment)
         if assignment.task_id in self._tasks:
             self._holds[hold.task_id][hold.person_id] = hold
             self._in_hand[hold.person_id][hold.task_id] = hold
@@ -387,12 +379,7 @@ class Assignments:
             heapq.heappush(self._expiries, (assignment.expires.timestamp(), assignment.id))
 
     def _restore_answers(self, cursor: Cursor) -> None:
-        rows = cursor.execute(
-            "SELECT submission_id, task_id, a.campaign_id, person_id, kind, ranks, status, a.created, a.purpose, "
-            "detail FROM answer_now a JOIN task t USING (task_id) "
-            "WHERE t.overlap > 0 AND status <> 'superseded' ORDER BY seq"
-        ).fetchall()
-        for answer in map(PastAnswer._make, rows):
+        for answer in past_answers(cursor):
             self._note_answer(answer)
             if answer.status == "counted" and answer.kind in JUDGEMENTS:
                 self._counted[answer.task_id][answer.person_id] = answer.submission_id

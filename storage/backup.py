@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.database import Database
+from storage.deciding import highest_seq
 
 FORMAT = "rankloop-backup-1"
 LOOSE_FILES = ("journal.jsonl", "secret")
@@ -63,17 +64,19 @@ def backup(
     try:
         descriptor = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as raw, zipfile.ZipFile(raw, "w", allowZip64=True) as archive:
-            tables = _write_tables(database, archive, say)
+            tables, watermark = _write_tables(database, archive, say)
             for name in LOOSE_FILES:
                 _add(archive, database.folder / name, name)
             for number, directory in enumerate(directories):
                 say(f"adding runs ({number + 1} of {len(directories)}, now {directory.name})")
                 _add_run(archive, directory)
             facts = {"format": FORMAT, "created": datetime.now(UTC).isoformat(), "tables": tables}
+            facts["watermark"] = watermark
             archive.writestr("backup.json", json.dumps(facts | {"schema": _schema(database)}, indent=1))
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
+    _remember(database, file, facts["watermark"])
     return {"file": str(file), "bytes": file.stat().st_size, "tables": tables, "runs": len(directories)}
 
 
@@ -97,6 +100,19 @@ def restore(file: Path, folder: Path, on_progress: Callable[[str], None] | None 
             shutil.rmtree(folder)  # it was empty before
         raise
     return {"file": str(file), "tables": facts["tables"], "runs": runs}
+
+
+def backup_files(database: Database) -> list[dict]:
+    """The backups that were made of this folder, oldest first: path, watermark (the highest seq of an answer in it),
+    size in bytes, created. Some may have been moved or deleted since."""
+    with database.read() as cursor:
+        query = "SELECT path, watermark, size, created FROM backup_file ORDER BY created"
+        return cursor.sql(query).to_arrow_table().to_pylist()
+
+
+def _remember(database: Database, file: Path, watermark: int) -> None:
+    row = [str(file.resolve()), watermark, file.stat().st_size, datetime.now(UTC)]
+    database.write(lambda cursor: cursor.execute("INSERT INTO backup_file VALUES (?, ?, ?, ?)", row) and None)
 
 
 def check(database: Database) -> list[str]:
@@ -137,11 +153,14 @@ def _missing_folders(database: Database) -> list[str]:
     ]
 
 
-def _write_tables(database: Database, archive: zipfile.ZipFile, say: Callable[[str], None]) -> dict[str, int]:
-    """Every table within one transaction: they show one moment."""
+def _write_tables(
+    database: Database, archive: zipfile.ZipFile, say: Callable[[str], None]
+) -> tuple[dict[str, int], int]:
+    """Every table within one transaction: they show one moment. Returns the rows of each, and the watermark."""
     rows = {}
     with database.read() as cursor:
         cursor.execute("BEGIN")
+        watermark = highest_seq(cursor)
         names = cursor.execute(
             "SELECT table_name FROM duckdb_tables() WHERE table_name <> 'schema_version' ORDER BY table_name"
         ).fetchall()
@@ -153,7 +172,7 @@ def _write_tables(database: Database, archive: zipfile.ZipFile, say: Callable[[s
             archive.writestr(f"tables/{name}.parquet", buffer.getvalue())
             rows[name] = table.num_rows
         cursor.execute("COMMIT")
-    return rows
+    return rows, watermark
 
 
 def _insert_tables(

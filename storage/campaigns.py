@@ -10,7 +10,7 @@ from storage.database import Cursor, Database, itself
 from storage.records import Campaign, require
 
 EDITABLE = ("name", "criterion", "guidelines", "k", "overlap", "state")
-_COLUMNS = "campaign_id, name, criterion, guidelines, guidelines_version, k, overlap, policy, state"
+COLUMNS = "campaign_id, name, criterion, guidelines, guidelines_version, k, overlap, policy, state"
 
 
 def create_campaign(
@@ -40,7 +40,7 @@ def create_campaign(
 def campaigns(db: Database) -> list[Campaign]:
     """All campaigns, oldest first."""
     with db.read() as cursor:
-        rows = cursor.execute(f"SELECT {_COLUMNS} FROM campaign_now ORDER BY campaign_id").fetchall()
+        rows = cursor.execute(f"SELECT {COLUMNS} FROM campaign_now ORDER BY campaign_id").fetchall()
     return [Campaign(*row) for row in rows]
 
 
@@ -54,7 +54,7 @@ def campaign_by_name(db: Database, name: str) -> Campaign | None:
     """The campaign of that name, whatever its case."""
     with db.read() as cursor:
         rows = cursor.execute(
-            f"SELECT {_COLUMNS} FROM campaign_now WHERE lower(name) = lower(?)", [name.strip()]
+            f"SELECT {COLUMNS} FROM campaign_now WHERE lower(name) = lower(?)", [name.strip()]
         ).fetchall()
     return Campaign(*rows[0]) if rows else None
 
@@ -81,11 +81,13 @@ def edit_campaign(db: Database, campaign_id: int, **changes) -> Campaign:
     return db.write(work, tell=itself)
 
 
-def edit_within(cursor: Cursor, campaign_id: int, new_guidelines: bool) -> None:
+def edit_within(cursor: Cursor, campaign_id: int, new_guidelines: bool) -> Campaign:
     """Within a change: refuse an unknown campaign, and give its guidelines the next version where asked."""
-    before = _existing(cursor, campaign_id)
+    now = _existing(cursor, campaign_id)
     if new_guidelines:
-        _insert(cursor, replace(before, guidelines_version=before.guidelines_version + 1))
+        now = replace(now, guidelines_version=now.guidelines_version + 1)
+        _insert(cursor, now)
+    return now
 
 
 def guidelines_history(db: Database, campaign_id: int) -> list[tuple[int, str, datetime]]:
@@ -122,7 +124,7 @@ def policy_history(db: Database, campaign_id: int) -> list[tuple[str, str | None
 
 
 def _find(cursor: Cursor, campaign_id: int) -> Campaign | None:
-    rows = cursor.execute(f"SELECT {_COLUMNS} FROM campaign_now WHERE campaign_id = ?", [campaign_id]).fetchall()
+    rows = cursor.execute(f"SELECT {COLUMNS} FROM campaign_now WHERE campaign_id = ?", [campaign_id]).fetchall()
     return Campaign(*rows[0]) if rows else None
 
 

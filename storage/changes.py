@@ -55,6 +55,10 @@ class Change:
     done: Future = field(default_factory=Future)
 
 
+class Rewriting(Change):
+    """A change of the files themselves: `item` is its work, done alone by the writer (storage/rewriting.py)."""
+
+
 Outcomes = list[tuple[Change, Any]]  # values, or exceptions as values, in the order in which they took effect
 
 

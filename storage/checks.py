@@ -49,7 +49,7 @@ def add_check(
         if ranks is not None:
             rank_of = dict(zip(completion_ids, ranks, strict=True))
             known = tuple(rank_of[c] for c in task.completion_ids)
-        return [task, _insert(cursor, Check(task.id, known, explanation))]
+        return [task, insert_check(cursor, Check(task.id, known, explanation))]
 
     return db.write(work, tell=itself)[0]
 
@@ -58,9 +58,9 @@ def retire_check(db: Database, task_id: int) -> Check:
     """Show a check to nobody any more; answers to it stay as they are. Raises InvalidRecord if it is none."""
 
     def work(cursor: Cursor) -> Check:
-        found = _find(cursor, task_id)
+        found = find_check(cursor, task_id)
         require(found is not None, "task", task_id, "a training, test or gold task")
-        return _insert(cursor, Check(task_id, found.ranks, found.explanation, False))
+        return insert_check(cursor, Check(task_id, found.ranks, found.explanation, False))
 
     return db.write(work, tell=itself)
 
@@ -80,7 +80,7 @@ def checks(db: Database, campaign_id: int) -> list[tuple[Task, Check]]:
 def check(db: Database, task_id: int) -> Check | None:
     """The known answer to a task, None where there is none."""
     with db.read() as cursor:
-        return _find(cursor, task_id)
+        return find_check(cursor, task_id)
 
 
 def check_of(task_id: int, ranks: Sequence[int] | None, explanation: str, active: bool) -> Check:
@@ -92,7 +92,7 @@ def agreement(known: Sequence[int] | None, kind: str, ranks: Sequence[int] | Non
     """How far an answer agrees with the known one, 0 to 1; None where it says nothing (skip, can't judge).
 
     The share of the pairs with a known preference that the answer orders the same way; a tie counts half. Where
-    either says that all are bad, it is 1 if both do, else 0.
+    either says that all are bad, or the known one ties all, it is 1 if both do, else 0.
     """
     if kind in ("skip", "cannot_judge"):
         return None
@@ -101,17 +101,21 @@ def agreement(known: Sequence[int] | None, kind: str, ranks: Sequence[int] | Non
     if ranks is None:
         return None
     pairs = [(i, j) for i in range(len(known)) for j in range(len(known)) if known[i] < known[j]]
+    if not pairs:
+        return float(len(set(ranks)) == 1)
     return sum(1.0 if ranks[i] < ranks[j] else 0.5 if ranks[i] == ranks[j] else 0.0 for i, j in pairs) / len(pairs)
 
 
-def _find(cursor: Cursor, task_id: int) -> Check | None:
+def find_check(cursor: Cursor, task_id: int) -> Check | None:
+    """`check` within a change."""
     rows = cursor.execute(
         "SELECT task_id, ranks, explanation, active FROM task_check_now WHERE task_id = ?", [task_id]
     ).fetchall()
     return check_of(*rows[0]) if rows else None
 
 
-def _insert(cursor: Cursor, known: Check) -> Check:
+def insert_check(cursor: Cursor, known: Check) -> Check:
+    """Within a change: what is known of a task from now on."""
     cursor.execute(
         "INSERT INTO task_check SELECT ?, (SELECT coalesce(max(seq), 0) + 1 FROM task_check), ?, ?, ?, ?",
         [

@@ -22,8 +22,11 @@ def add_completions(db: Database, rows: Sequence[tuple[str, str, str, Mapping | 
 
 def completions(db: Database, ids: Sequence[int]) -> list[Completion]:
     """The completions in the order of the ids. Raises InvalidRecord for an unknown id."""
+    few = f"IN ({', '.join('?' * len(ids))})" if 0 < len(ids) <= 9 else None  # a task's: half the time of ANY
+    wanted = list(ids) if few else [list(ids)]
+    query = f"SELECT {_COLUMNS} FROM completion WHERE completion_id {few or '= ANY(?)'}"
     with db.read() as cursor:
-        rows = cursor.execute(f"SELECT {_COLUMNS} FROM completion WHERE completion_id = ANY(?)", [list(ids)]).fetchall()
+        rows = cursor.execute(query, wanted).fetchall()
     found = {row[0]: _completion(row) for row in rows}
     for completion_id in ids:
         require(completion_id in found, "completion", completion_id, "an existing completion")

@@ -15,8 +15,9 @@ from pathlib import Path
 import duckdb
 
 from storage.journal import Journal
+from storage.swapping import DATABASE, JOURNAL
 
-DATABASE, JOURNAL, SERVER = "rankloop.duckdb", "journal.jsonl", "server.json"
+SERVER = "server.json"
 TORN_LOG = re.compile(r"Corrupt WAL file: entry at byte position (\d+)")
 
 
@@ -55,6 +56,11 @@ def connect(folder: Path | None, notices: list[str]) -> duckdb.DuckDBPyConnectio
         except duckdb.Error as again:
             raise DatabaseDamaged(_how_to_recover(folder, again)) from again
     return _harden(connection, folder)
+
+
+def connect_new(path: Path) -> duckdb.DuckDBPyConnection:
+    """A hardened connection to a database file that is not there yet."""
+    return _harden(_connect_to(path), path.parent)
 
 
 def _connect_to(path: Path) -> duckdb.DuckDBPyConnection:

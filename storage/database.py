@@ -23,8 +23,10 @@ from storage.changes import (
     Cursor,
     Outcomes,
     Pool,
+    Rewriting,
     StorageInterrupted,
     commit,
+    in_plain_words,
     next_group,
     one_by_one,
     refuse,
@@ -32,6 +34,8 @@ from storage.changes import (
 from storage.connection import DatabaseDamaged, DatabaseInUse, connect, lock_folder
 from storage.journal import Journal, Replay, replay
 from storage.migrations import migrate
+from storage.rewriting import Rewritten, write_copy
+from storage.swapping import decide, finish
 
 __all__ = ["Cursor", "Database", "DatabaseDamaged", "DatabaseInUse", "StorageInterrupted", "itself"]
 log = logging.getLogger(__name__)
@@ -55,7 +59,7 @@ class Database:
         self._readers: set[Cursor] = set()
         self._door = threading.Condition(threading.RLock())
         self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
-        self._closed = False
+        self._closed = self._swapping = False
         self._connection: duckdb.DuckDBPyConnection | None = None
         try:
             self._open()
@@ -78,6 +82,7 @@ class Database:
     def read(self) -> Iterator[Cursor]:
         """A cursor of its own for this block. Read only: changes go through `write`."""
         with self._door:
+            self._door.wait_for(lambda: not self._swapping, READERS_GRACE)
             if self._connection is None:
                 raise StorageInterrupted("The database is closed; start RankLoop again, with room on the disk.")
             cursor = self._connection.cursor()
@@ -119,6 +124,13 @@ class Database:
         """
         return self._send(Change(work, item, journal, tell))
 
+    def rewrite(self, work: Callable[[Cursor], Rewritten]) -> Any:
+        """Change the files themselves, so that what `work` removes is in none of their bytes; returns its value.
+
+        The writer does it alone: changes wait meanwhile, readers only while the files are exchanged.
+        """
+        return self._send(Rewriting(one_by_one, work))
+
     def close(self) -> None:
         """Finish what is waiting, checkpoint and unlock. Calling it again does nothing."""
         atexit.unregister(self.close)
@@ -135,6 +147,8 @@ class Database:
     # ---- opening
     def _open(self) -> None:
         said = len(self.notices)
+        if self._journal:
+            self._journal = finish(self.folder, self._journal)  # of a rewriting that was interrupted
         connection = connect(self.folder, self.notices)
         try:
             migrate(connection)
@@ -185,9 +199,12 @@ class Database:
 
     def _write_until_closed(self) -> None:
         while group := next_group(self._changes):
+            changes = [change for change in group if not isinstance(change, Rewriting)]
             try:
-                for failed in self._commit(group):  # one of them is at fault: each for itself
+                for failed in self._commit(changes) if changes else []:  # one of them is at fault: each for itself
                     self._commit([failed])
+                for rewriting in [change for change in group if isinstance(change, Rewriting)]:
+                    self._rewrite(rewriting)
             except BaseException as error:  # nobody may wait for ever, whatever happened
                 log.exception("The writer failed.")
                 refuse(group, error)
@@ -212,6 +229,32 @@ class Database:
             return []
         self._acknowledge(outcomes)
         return []
+
+    def _rewrite(self, change: Rewriting) -> None:
+        """Write new files, decide for them, exchange them, and open again. In memory there are none."""
+        try:
+            with self._connection_of_writer().cursor() as cursor:
+                value = write_copy(cursor, self.folder, change.item)
+            if self.folder is not None:
+                decide(self.folder)
+                self._exchange_files()
+        except Exception as error:
+            change.done.set_exception(in_plain_words(error))
+            return
+        if self.pool is not None:
+            self.pool.rebuild()
+        change.done.set_result(value)
+
+    def _exchange_files(self) -> None:
+        with self._door:
+            self._swapping = True
+        try:
+            self._shut_connection()
+            self._open()
+        finally:
+            with self._door:
+                self._swapping = False
+                self._door.notify_all()
 
     def _connection_of_writer(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:  # the last reopening failed; the disk may have room by now

@@ -37,8 +37,28 @@ class CampaignClosed(ValueError):
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What a decision needs to know of a task besides its answers.
+
+    known: whether the right answer is known, and its ranks (None: all are bad).
+    """
+
+    overlap: int
+    content_hash: str
+    campaign_id: int
+    completion_ids: tuple[int, ...]
+    guidelines_version: int
+    campaign_state: str
+    setup: Setup
+    known: tuple[bool, tuple[int, ...] | None] = (False, None)
+
+
+@dataclass(frozen=True)
 class Draft:
-    """An answer on its way. place: whether the pool keeps a place on the task for it."""
+    """An answer on its way. place: whether the pool keeps a place on the task for it.
+
+    facts: of its task, where the pool knows them; else they are read.
+    """
 
     submission_id: str
     task_id: int
@@ -53,6 +73,7 @@ class Draft:
     imported: bool = False
     purpose: str = "work"
     detail: str = "{}"
+    facts: Facts | None = field(default=None, compare=False)
 
 
 class Decided(NamedTuple):
@@ -66,19 +87,11 @@ class Decided(NamedTuple):
         return [self.line] if self.line else []
 
 
-@dataclass
 class _Task:
-    """What a decision needs to know of a task; answers are kept up while a group is decided."""
+    """A task with its answers, kept up while a group is decided."""
 
-    overlap: int
-    content_hash: str
-    campaign_id: int
-    completion_ids: tuple[int, ...]
-    guidelines_version: int
-    campaign_state: str
-    setup: Setup
-    known: tuple[bool, tuple[int, ...] | None]  # whether the answer is known, and its ranks (None: all are bad)
-    answers: dict[str, Answer] = field(default_factory=dict)
+    def __init__(self, facts: Facts):
+        self.facts, self.answers = facts, {}
 
     def newest(self, person_id: int, repeat: bool = False) -> Answer | None:
         """The person's standing answer, or their standing repeat; imported repeats stand beside it."""
@@ -92,12 +105,14 @@ class _Task:
 
     def ranks(self, answer: "Answer | Draft") -> tuple[int, ...] | None:
         """The ranks that an answer gives or implies."""
-        return answer.ranks or stored_ranks(answer.kind, answer.detail, self.completion_ids, self.setup.overall)
+        return answer.ranks or stored_ranks(
+            answer.kind, answer.detail, self.facts.completion_ids, self.facts.setup.overall
+        )
 
 
 def decide(cursor: Cursor, drafts: Sequence[Draft]) -> list[Decided | Exception]:
     """Store what may be stored; per draft, what is stored now or why not."""
-    tasks = _tasks(cursor, list({draft.task_id for draft in drafts}))
+    tasks = _tasks(cursor, drafts)
     people = [draft.person_id for draft in drafts]
     names = dict(cursor.execute("SELECT person_id, name FROM person WHERE person_id = ANY(?)", [people]).fetchall())
     seq, outcomes = highest_seq(cursor), []
@@ -107,7 +122,7 @@ def decide(cursor: Cursor, drafts: Sequence[Draft]) -> list[Decided | Exception]
         if isinstance(outcome, Answer) and outcome.submission_id not in task.answers:
             seq = outcome.seq
             _take_in(task, outcome)
-            witnesses = {"content_hash": task.content_hash, "person": names.get(draft.person_id)}
+            witnesses = {"content_hash": task.facts.content_hash, "person": names.get(draft.person_id)}
             outcome = Decided(outcome, vars(outcome) | witnesses)
         outcomes.append(Decided(outcome, None) if isinstance(outcome, Answer) else outcome)
     new = [outcome.line for outcome in outcomes if isinstance(outcome, Decided) and outcome.line]
@@ -131,7 +146,37 @@ def as_answer(row: Sequence) -> Answer:
     return Answer(**values | {"shown": tuple(values["shown"])})
 
 
-def _tasks(cursor: Cursor, task_ids: list[int]) -> dict[int, _Task]:
+def _tasks(cursor: Cursor, drafts: Sequence[Draft]) -> dict[int, _Task]:
+    facts = {draft.task_id: draft.facts for draft in drafts}
+    facts |= _read_facts(cursor, [task_id for task_id, known in facts.items() if known is None])
+    tasks = {task_id: _Task(known) for task_id, known in facts.items() if known}
+    for answer in _standing(cursor, list(tasks)):
+        tasks[answer.task_id].answers[answer.submission_id] = answer
+    return tasks
+
+
+def _standing(cursor: Cursor, task_ids: Sequence[int]) -> list[Answer]:
+    """All answers to these tasks with their status.
+
+    Mostly none was revised or excluded; then a plain query says the same as answer_now, at a quarter of its cost.
+    """
+    places = ", ".join("?" * len(task_ids)) or "NULL"
+    rows = cursor.execute(f"SELECT {COLUMNS} FROM answer WHERE task_id IN ({places})", task_ids).fetchall()
+    found = [as_answer(row) for row in rows]
+    if not found:
+        return found
+    keys = [answer.submission_id for answer in found]
+    plain = all(answer.revision == 1 for answer in found)
+    query = "SELECT 1 FROM answer_exclusion WHERE submission_id = ANY(?) LIMIT 1"
+    if plain and not cursor.execute(query, [keys]).fetchall():
+        return found
+    rows = cursor.execute(f"SELECT {COLUMNS} FROM answer_now WHERE task_id IN ({places})", task_ids).fetchall()
+    return [as_answer(row) for row in rows]
+
+
+def _read_facts(cursor: Cursor, task_ids: list[int]) -> dict[int, Facts]:
+    if not task_ids:
+        return {}
     rows = cursor.execute(
         "SELECT task_id, t.overlap, content_hash, t.campaign_id, completion_ids, c.guidelines_version, c.state, "
         "s.setup, k.task_id IS NOT NULL, k.ranks FROM task t JOIN ("
@@ -140,14 +185,11 @@ def _tasks(cursor: Cursor, task_ids: list[int]) -> dict[int, _Task]:
         "LEFT JOIN task_check_now k USING (task_id) WHERE task_id = ANY(?)",
         [task_ids],
     ).fetchall()
-    tasks = {}
-    for task_id, *facts, completion_ids, version, state, setup, is_known, ranks in rows:
+    facts = {}
+    for task_id, *told, completion_ids, version, state, setup, is_known, ranks in rows:
         known = (is_known, None if ranks is None else tuple(ranks))
-        tasks[task_id] = _Task(*facts, tuple(completion_ids), version, state, from_json(setup), known)
-    for row in cursor.execute(f"SELECT {COLUMNS} FROM answer_now WHERE task_id = ANY(?)", [task_ids]).fetchall():
-        answer = as_answer(row)
-        tasks[answer.task_id].answers[answer.submission_id] = answer
-    return tasks
+        facts[task_id] = Facts(*told, tuple(completion_ids), version, state, from_json(setup), known)
+    return facts
 
 
 def _take_in(task: _Task, new: Answer) -> None:
@@ -173,7 +215,7 @@ def _decide(draft: Draft, task: _Task | None, seq: int) -> Answer | Exception:
 
 
 def _revision(draft: Draft, task: _Task, before: Answer | None, seq: int) -> Answer | Exception:
-    if task.campaign_state == "closed":
+    if task.facts.campaign_state == "closed":
         return CampaignClosed("The campaign is closed; its answers stay as they are. Ask a lead to open it again.")
     if before is None or before.submission_id != draft.revises:
         return SubmissionConflict(
@@ -195,9 +237,9 @@ def _status(draft: Draft, task: _Task) -> tuple[str, str]:
         return "check", _measured(draft, task)
     if draft.kind not in JUDGEMENTS:
         return "counted", ""
-    if task.setup.on_fast == "exclude" and draft.seconds < task.setup.min_seconds:
-        return "excluded", f"too fast: {draft.seconds:.1f} s, expected at least {task.setup.min_seconds:g} s"
-    if draft.place and task.counted_without(draft.person_id) < task.overlap:
+    if task.facts.setup.on_fast == "exclude" and draft.seconds < task.facts.setup.min_seconds:
+        return "excluded", f"too fast: {draft.seconds:.1f} s, expected at least {task.facts.setup.min_seconds:g} s"
+    if draft.place and task.counted_without(draft.person_id) < task.facts.overlap:
         return "counted", ""
     return "surplus", "overlap was met"
 
@@ -208,7 +250,7 @@ def _measured(draft: Draft, task: _Task) -> str:
         first = task.newest(draft.person_id)
         known = (first is not None and first.kind in JUDGEMENTS, task.ranks(first) if first else None)
     else:
-        known = task.known
+        known = task.facts.known
     share = agreement(known[1], draft.kind, task.ranks(draft)) if known[0] else None
     return f"{draft.purpose}: {'nothing to compare' if share is None else f'{share:.0%} agreement'}"
 
@@ -218,14 +260,14 @@ def _new(draft: Draft, task: _Task, seq: int, status: str, reason: str) -> Answe
         submission_id=draft.submission_id,
         seq=seq,
         task_id=draft.task_id,
-        campaign_id=task.campaign_id,
+        campaign_id=task.facts.campaign_id,
         person_id=draft.person_id,
         assignment_id=draft.assignment_id,
         kind=draft.kind,
         ranks=draft.ranks,
         shown=draft.shown,
         seconds=float(draft.seconds),
-        guidelines_version=task.guidelines_version,
+        guidelines_version=task.facts.guidelines_version,
         status=status,
         reason=reason,
         revision=1,

@@ -4,6 +4,7 @@ In memory, fed with the same facts as the pool that owns it (assignments.py), un
 storage at start. It decides, and stores nothing.
 """
 
+import math
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -11,14 +12,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from storage.campaigns import COLUMNS as CAMPAIGN_COLUMNS
 from storage.checks import Check, agreement, check_of
 from storage.database import Cursor
 from storage.details import Detail, stored_ranks
 from storage.members import AnnotatorState, Assignees, Member
-from storage.records import CHECK_PURPOSES, JUDGEMENTS, Answer, Task
+from storage.records import CHECK_PURPOSES, JUDGEMENTS, Answer, Campaign, Task
 from storage.setups import DEFAULT, CampaignSetup, Setup, from_json
 
 REPEAT_AFTER = 10  # answers between a task and its repeat
+GOLD_TASKS = "gold tasks:"  # how the reason begins that a lead reads
 EVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -79,6 +82,7 @@ class Eligibility:
     """The facts and the decisions. Not thread-safe: the pool holds the lock."""
 
     def __init__(self):
+        self.campaigns: dict[int, Campaign] = {}
         self.setups: dict[int, Setup] = {}
         self.assignees: dict[int, frozenset[int]] = {}
         self.flags: dict[int, set[str]] = defaultdict(set)
@@ -93,6 +97,8 @@ class Eligibility:
     def learn(self, fact: object, tasks: Mapping[int, Task]) -> bool:
         """Take in a fact; whether it was one of ours."""
         match fact:
+            case Campaign():
+                self.campaigns[fact.id] = fact
             case CampaignSetup():
                 self.setups[fact.campaign_id] = fact.setup
             case Member():
@@ -162,7 +168,8 @@ class Eligibility:
         if setup.members_only and person_id not in self._members[campaign_id]:
             return Refusal(campaign_id, "members", "This campaign is for invited members.")
         if state and state.state == "paused":
-            return Refusal(campaign_id, "paused", f"You are paused here: {state.reason}. Ask your lead to go on.")
+            reason = "too many of your answers differ from agreed ones" if _by_gold(state) else state.reason
+            return Refusal(campaign_id, "paused", f"You are paused here: {reason}. Ask your lead to go on.")
         if setup.consent and self._consents.get((campaign_id, person_id), 0) < setup.consent_version:
             return Refusal(campaign_id, "consent", "This campaign asks for your consent first.")
         done = len(self.record(campaign_id, person_id).work)
@@ -175,16 +182,16 @@ class Eligibility:
         checks = self._due.get(campaign_id)
         if not checks:
             return None
-        left = {p: [t for t in checks[p] if t not in answered and t not in busy] for p in CHECK_PURPOSES}
-        for purpose in ("training", "test"):
-            if left[purpose]:
-                return left[purpose][0]
+        for task in (*checks["training"], *checks["test"]):
+            if task not in answered and task not in busy:
+                return task
         setup, record = self.setup(campaign_id), self.record(campaign_id, person_id)
-        if left["gold"] and setup.gold_share > 0:
-            shown = len(record.scores["gold"]) + sum(t in busy for t in checks["gold"])
+        if checks["gold"] and setup.gold_share > 0:
+            shown = len(record.scores["gold"]) + sum(t in checks["gold"] for t in busy)
             rank = len(record.work) + shown + len([t for t in busy if t not in self._checks]) + 1
             if shown + 1 <= rank * setup.gold_share + _offset(campaign_id, person_id):
-                return min(left["gold"], key=lambda task: _offset(task, person_id))
+                left = [t for t in checks["gold"] if t not in answered and t not in busy]
+                return min(left, key=lambda task: _offset(task, person_id), default=None)
         return None
 
     def due_repeat(self, campaign_id: int, person_id: int, busy: Collection[int]) -> int | None:
@@ -197,6 +204,22 @@ class Eligibility:
         ready = [t for t in old if t not in record.repeats and t not in busy]
         return min(ready, key=lambda task: _offset(task, person_id), default=None)
 
+    def expected(self, campaign_id: int, person_id: int, work: int, answered: Collection[int]) -> int:
+        """How many tasks a person gets where `work` ordinary ones are left: up to the quota, with checks and repeats.
+
+        A figure of the work alone would stand still at every check, and so tell which tasks are checks.
+        """
+        setup, record, checks = self.setup(campaign_id), self.record(campaign_id, person_id), self._due.get(campaign_id)
+        left = {p: sum(t not in answered for t in checks[p]) if checks else 0 for p in CHECK_PURPOSES}
+        done, last = len(record.work), len(record.work) + work
+        if setup.quota and last >= setup.quota:
+            last, work = setup.quota - 1, setup.quota - done  # nothing comes after the last one of a quota
+        gold, repeats = 0, min(int(last * setup.repeat_share), max(0, last - REPEAT_AFTER)) - len(record.repeats)
+        if left["gold"] and setup.gold_share > 0:  # the largest number that `due` lets pass after `last` answers
+            room = (last + 1) * setup.gold_share + _offset(campaign_id, person_id) - 1
+            gold = math.floor(room / (1 - setup.gold_share)) + 1 - len(record.scores["gold"])
+        return work + left["training"] + left["test"] + max(0, min(gold, left["gold"])) + max(0, repeats)
+
     def failing(self, campaign_id: int, person_id: int) -> str | None:
         """Why the person fails the campaign's test or gold tasks, or None."""
         setup, record = self.setup(campaign_id), self.record(campaign_id, person_id)
@@ -207,14 +230,20 @@ class Eligibility:
             return f"entry test: {tested:.0%} agreement, expected at least {setup.test_mark:.0%}"
         gold, count = record.mean("gold", since)
         if count >= setup.gold_after and gold < setup.gold_mark:
-            return f"gold tasks: {gold:.0%} agreement over {count}, expected at least {setup.gold_mark:.0%}"
+            return f"{GOLD_TASKS} {gold:.0%} agreement over {count}, expected at least {setup.gold_mark:.0%}"
         return None
 
     # ---- at start
     def load(self, cursor: Cursor, tasks: Mapping[int, Task]) -> None:
         """Take in what is stored, but for the answers, which the pool reads anyway."""
+        for row in cursor.execute(f"SELECT {CAMPAIGN_COLUMNS} FROM campaign_now").fetchall():
+            self.campaigns[row[0]] = Campaign(*row)
         for campaign_id, setup in cursor.execute("SELECT campaign_id, setup FROM setup_now").fetchall():
             self.setups[campaign_id] = from_json(setup)
+        for campaign_id, person_id, version in cursor.execute(
+            "SELECT campaign_id, person_id, coalesce(version, 0) FROM consent_now"
+        ).fetchall():
+            self._consents[campaign_id, person_id] = version
         for campaign_id, person_id in cursor.execute("SELECT campaign_id, person_id FROM member_now").fetchall():
             self._members[campaign_id].add(person_id)
         for row in cursor.execute(
@@ -227,6 +256,11 @@ class Eligibility:
             "SELECT task_id, ranks, explanation, active FROM task_check_now ORDER BY task_id"
         ).fetchall():
             self._learn_check(check_of(*row), tasks.get(row[0]))
+
+
+def _by_gold(state: AnnotatorState) -> bool:
+    """Whether a rule paused the annotator for gold tasks, whose figures are for leads only."""
+    return state.reason.startswith(GOLD_TASKS)
 
 
 def _offset(one: int, other: int) -> float:

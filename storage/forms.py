@@ -48,12 +48,16 @@ def check(submission: Submission, setup, completion_ids: Sequence[int]) -> None:
     _check_rationale(detail, setup)
     if submission.kind == "all_bad":
         return
-    _check_form(detail, setup, ids)
+    _check_form(submission, setup, ids)
 
 
-def _check_form(detail: Detail, setup, ids: set[int]) -> None:
+def _check_form(submission: Submission, setup, ids: set[int]) -> None:
+    detail = submission.detail
     if setup.form == "pairwise":
         require(detail.grade in GRADES, "grade", detail.grade, "0 (about equal) to 3 (significantly better)")
+        tied = len(submission.tiers) == 1
+        require(tied == (detail.grade == 0), "grade", detail.grade, "0 for a tie, 1 to 3 for a preference")
+        require(tied or not detail.both_good, "both_good", True, "a tie, where both are good")
     else:
         require(detail.grade is None, "grade", detail.grade, "no grade outside the pairwise form")
     if setup.form == "thumbs":

@@ -9,12 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from storage.checks import Check
 from storage.completions import insert_completions
 from storage.database import Cursor
 from storage.deciding import Decided
+from storage.import_checks import insert_checks
 from storage.import_rankings import ImportedRanking, insert_rankings
 from storage.import_records import ImportRecord
-from storage.prompts import find_conflicts, insert_demonstrations, insert_prompts, prompt_id_of, settle_splits
+from storage.prompts import (
+    find_conflicts,
+    insert_demonstrations,
+    insert_prompts,
+    prompt_id_of,
+    scoped_ids,
+    settle_splits,
+)
 from storage.records import MAX_COMPLETIONS, MIN_COMPLETIONS, Answer, Campaign, InvalidRecord, Person, Prompt, Task
 from storage.tasks import insert_tasks
 
@@ -27,11 +36,12 @@ class Stored:
     refused: Mapping[int, InvalidRecord] = field(default_factory=dict)
     tasks: Sequence[Task] = ()
     rankings: Sequence[Decided] = ()
+    checks: Sequence[Check] = ()
 
     @property
-    def news(self) -> list[Task | Answer]:
+    def news(self) -> list[Task | Check | Answer]:
         """What the pool of open tasks must learn."""
-        return [*self.tasks, *(decided.answer for decided in self.rankings)]
+        return [*self.tasks, *self.checks, *(decided.answer for decided in self.rankings)]
 
     @property
     def lines(self) -> list[Mapping]:
@@ -62,7 +72,7 @@ def store(
     people: annotators by name, the file's own under `source`. What is stored already adds nothing; a record that
     added nothing counts as unchanged.
     """
-    prompts = _prompts(cursor, records)
+    prompts = _prompts(cursor, campaign, records)
     refused = find_conflicts(cursor, prompts)
     pairs = enumerate(zip(records, prompts, strict=True))
     entries = [_Entry(place, *pair) for place, pair in pairs if place not in refused]
@@ -75,7 +85,9 @@ def store(
     tasks, new_tasks = _add_tasks(cursor, campaign, entries, rankings)
     decided = insert_rankings(cursor, [(one, tasks[frozenset(one.completion_ids)]) for one in rankings])
     ranked = [place for place, _ in decided]
-    touched = {*new_prompts, *new_completions, *shown, *(place for place, _ in new_tasks), *ranked}
+    known = insert_checks(cursor, campaign, [(e.place, e.prompt.id, e.record, e.ids) for e in entries])
+    new = (new_prompts, new_completions, shown, known, ranked, [place for place, _ in new_tasks])
+    touched = {place for places in new for place in places}
     counts = Counter(
         prompts=len(new_prompts),
         completions=len(new_completions),
@@ -83,9 +95,11 @@ def store(
         tasks=sum(task.overlap > 0 for _, task in new_tasks),
         preferences=sum(records[place].preference for place in ranked),
         rankings=sum(not records[place].preference for place in ranked),
+        checks=len(known),
         unchanged=sum(entry.place not in touched for entry in entries),
     )
-    return Stored(counts, refused, [task for _, task in new_tasks], [one for _, one in decided])
+    opened = [task for _, task in new_tasks] + [task for task, _ in known.values()]
+    return Stored(counts, refused, opened, [one for _, one in decided], [check for _, check in known.values()])
 
 
 def balanced(ids: Sequence[int], most: int = MAX_COMPLETIONS) -> list[tuple[int, ...]]:
@@ -97,10 +111,18 @@ def balanced(ids: Sequence[int], most: int = MAX_COMPLETIONS) -> list[tuple[int,
     return [tuple(ids[start:end]) for start, end in pairwise(bounds)]
 
 
-def _prompts(cursor: Cursor, records: Sequence[ImportRecord]) -> list[Prompt]:
+def _prompts(cursor: Cursor, campaign: Campaign, records: Sequence[ImportRecord]) -> list[Prompt]:
     splits = settle_splits(cursor, [(record.messages, record.split) for record in records])
+    given = [(record.prompt_id, record.messages) for record in records if record.prompt_id]
+    scoped = scoped_ids(cursor, campaign.id, given)
     return [
-        Prompt(record.prompt_id or prompt_id_of(record.messages), record.messages, split, record.tags, record.metadata)
+        Prompt(
+            scoped.get(record.prompt_id) or prompt_id_of(record.messages),
+            record.messages,
+            split,
+            record.tags,
+            record.metadata,
+        )
         for record, split in zip(records, splits, strict=True)
     ]
 
@@ -170,7 +192,8 @@ def _add_tasks(
     """
     prompt_of, drafts = {entry.place: entry.prompt.id for entry in entries}, []
     for entry in entries:
-        for members in [] if entry.record.preference else entry.sets:
+        opens_none = entry.record.preference or entry.record.check
+        for members in [] if opens_none else entry.sets:
             drafts.append((entry.place, Task(0, campaign.id, entry.prompt.id, members, campaign.overlap)))
     for ranking in rankings:
         home = Task(0, campaign.id, prompt_of[ranking.record], ranking.completion_ids, 0)

@@ -1,7 +1,7 @@
-"""One line of an import file, checked and turned into a frozen value, or refused with its reason.
+"""One record of an import, checked and turned into a frozen value, or refused with its reason.
 
 Knows the three shapes of a record (prompt with completions, preference, demonstration) and nothing about
-the database: ids, splits and tasks are made by `interchange.py`. Only JSON Lines.
+the database: ids, splits and tasks are made by `interchange.py`. Rows of tables become records in `import_tables.py`.
 """
 
 import json
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from storage.records import MESSAGE_ROLES, SPLITS, InvalidRecord, Message, require
+from storage.records import CHECK_PURPOSES, MAX_COMPLETIONS, MESSAGE_ROLES, SPLITS, InvalidRecord, Message, require
 
 MAX_LINE_BYTES = 16 * 2**20
 COMMON_KEYS = ("id", "prompt", "messages", "tags", "split", "metadata")
@@ -34,8 +34,18 @@ class Annotation:
 
 
 @dataclass(frozen=True)
+class KnownAnswer:
+    """The known answer of a gold, training or test task: ranks by completion key; None where all are bad."""
+
+    purpose: str
+    ranks: Mapping[str, int] | None
+    explanation: str = ""
+
+
+@dataclass(frozen=True)
 class ImportRecord:
     """A good record. preference: completions are chosen, rejected. demonstration: the good answer's text.
+    check: the record opens a task with a known answer.
 
     prompt_id and split are None where the record leaves them open.
     """
@@ -49,6 +59,7 @@ class ImportRecord:
     annotations: tuple[Annotation, ...] = ()
     preference: bool = False
     demonstration: str | None = None
+    check: KnownAnswer | None = None
 
 
 def parse_line(line: bytes, imported_model: str, with_annotations: bool = False) -> ImportRecord:
@@ -56,8 +67,14 @@ def parse_line(line: bytes, imported_model: str, with_annotations: bool = False)
 
     Raises InvalidRecord naming the field, what was found and what was expected.
     """
-    record = _object(line)
+    return parse_record(_object(line), imported_model, with_annotations)
+
+
+def parse_record(record: dict, imported_model: str, with_annotations: bool = False) -> ImportRecord:
+    """The record of plain values as JSON has them. Raises InvalidRecord as `parse_line` does."""
     shape = _shape(record)
+    misplaced = shape != "prompt" and isinstance(record.get("check"), dict)
+    require(not misplaced, "check", shape, "a check beside a prompt with its completions")
     messages, asked = _messages(record, shape)
     tags = _array(record, "tags")
     for place, tag in enumerate(tags):
@@ -86,11 +103,16 @@ def _object(line: bytes) -> dict:
         raise InvalidRecord("record", text.strip(), f"one JSON object ({error})") from None
     require(isinstance(record, dict), "record", record, "one JSON object")
     if b"\\u0000" in line or b"\\ud" in line.lower():
-        for name, part in _texts(record, ""):
-            require("\0" not in part, name, "a NUL character", "text without NUL characters")
-            broken = any("\ud800" <= letter <= "\udfff" for letter in part)
-            require(not broken, name, ascii(part), "text without lone surrogates")
+        require_clean_texts(record)
     return record
+
+
+def require_clean_texts(record: dict) -> None:
+    """Refuse texts that storage or a page cannot hold. Raises InvalidRecord."""
+    for name, part in _texts(record, ""):
+        require("\0" not in part, name, "a NUL character", "text without NUL characters")
+        broken = any("\ud800" <= letter <= "\udfff" for letter in part)
+        require(not broken, name, ascii(part), "text without lone surrogates")
 
 
 def _refuse_constant(name: str):
@@ -168,7 +190,8 @@ def _body(record: dict, shape: str, model: str, with_annotations: bool) -> tuple
     for key, count in Counter(one.key for one in completions).items():
         require(count == 1, "completions", f"the id {key} {count} times", "each id once within its record")
     taken = _annotations(record, completions) if with_annotations else ()
-    return {"completions": completions, "annotations": taken}, ("completions", "annotations")
+    parts = {"completions": completions, "annotations": taken, "check": _check(record, completions)}
+    return parts, ("completions", "annotations", "check")
 
 
 def _completion(row: object, place: int) -> NewCompletion:
@@ -206,18 +229,48 @@ def _annotations(record: dict, completions: tuple[NewCompletion, ...]) -> tuple[
     for place, row in enumerate(_array(record, "annotations")):
         where = f"annotations[{place}]"
         require(isinstance(row, dict), where, row, "an object with annotator and ranks")
-        ranks = row.get("ranks")
-        several = isinstance(ranks, dict) and len(ranks) >= 2
-        require(several, f"{where}.ranks", ranks, "ranks of at least two completions")
-        for key, rank in ranks.items():
-            require(key in identity, f"{where}.ranks", key, "ids of this record's completions")
-            whole = isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1
-            require(whole, f"{where}.ranks.{key}", rank, "a whole number from 1, the best, on")
-        places = {(identity[key], rank) for key, rank in ranks.items()}
-        single = len(places) == len({one for one, _ in places})
-        require(single, f"{where}.ranks", ranks, "one rank for a completion that is listed twice (same model and text)")
+        ranks = _ranks(row.get("ranks"), f"{where}.ranks", identity)
         taken.append(Annotation(_text(row.get("annotator"), f"{where}.annotator"), dict(ranks)))
     return tuple(taken)
+
+
+def _ranks(ranks: object, where: str, identity: dict[str, tuple[str, str]]) -> dict[str, int]:
+    """Ranks by completion key, as a record gives them. identity: model and text by key."""
+    several = isinstance(ranks, dict) and len(ranks) >= 2
+    require(several, where, ranks, "ranks of at least two completions")
+    for key, rank in ranks.items():
+        require(key in identity, where, key, "ids of this record's completions")
+        whole = isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1
+        require(whole, f"{where}.{key}", rank, "a whole number from 1, the best, on")
+    places = {(identity[key], rank) for key, rank in ranks.items()}
+    single = len(places) == len({one for one, _ in places})
+    require(single, where, ranks, "one rank for a completion that is listed twice (same model and text)")
+    return dict(ranks)
+
+
+def _check(record: dict, completions: tuple[NewCompletion, ...]) -> KnownAnswer | None:
+    """The record's known answer, over all its completions; None where it has none."""
+    row = record.get("check")
+    if row is None:
+        return None
+    require(isinstance(row, dict), "check", row, "an object with purpose and ranks")
+    further = [key for key in row if key not in ("purpose", "ranks", "explanation")]
+    require(not further, "check", ", ".join(further), "purpose, ranks and explanation only")
+    purpose = row.get("purpose", "gold")
+    require(purpose in CHECK_PURPOSES, "check.purpose", purpose, "one of " + ", ".join(CHECK_PURPOSES))
+    identity = {one.key: (one.model, one.text) for one in completions}
+    count = len(set(identity.values()))
+    require(2 <= count <= MAX_COMPLETIONS, "check", f"{count} completions", f"2 to {MAX_COMPLETIONS} beside a check")
+    explanation = row.get("explanation") or ""
+    require(isinstance(explanation, str), "check.explanation", explanation, "a text")
+    require("ranks" in row, "check.ranks", "nothing", "ranks of all completions, or null where all are bad")
+    if row["ranks"] is None:
+        return KnownAnswer(purpose, None, explanation)
+    ranks = _ranks(row["ranks"], "check.ranks", identity)
+    missing = sorted(set(identity.values()) - {identity[key] for key in ranks})
+    require(not missing, "check.ranks", ranks, "a rank for every completion of the record")
+    require(len(set(ranks.values())) > 1, "check.ranks", ranks, "at least one preference; null where all are bad")
+    return KnownAnswer(purpose, ranks, explanation)
 
 
 def _array(record: dict, name: str) -> list:

@@ -1,7 +1,8 @@
-"""Takes import files (JSON Lines) into a campaign: the good records whole, the bad ones refused with their reason.
+"""Takes import files into a campaign: the good records whole, the bad ones refused with their reason.
 
-The file is read as a stream; each batch of records is one transaction, so a killed import leaves whole batches,
-and the same import again adds the rest. Exports are in `pipeline/export.py`.
+JSON Lines, or the same columns as CSV or Parquet (import_tables.py). The file is read as a stream; each batch of
+records is one transaction, so a killed import leaves whole batches, and the same import again adds the rest. Exports
+are in `pipeline/export.py`.
 """
 
 from collections import Counter
@@ -16,16 +17,14 @@ from storage.assignments import Assignments
 from storage.campaigns import campaign_by_name, create_campaign
 from storage.database import Database
 from storage.import_batch import store
-from storage.import_records import MAX_LINE_BYTES, ImportRecord, parse_line
+from storage.import_records import MAX_LINE_BYTES, ImportRecord, parse_line, parse_record
+from storage.import_tables import READERS, NotImportable
 from storage.people import find_or_create
 from storage.records import Campaign, InvalidRecord, Person
 
 BATCH_RECORDS, BATCH_BYTES = 1_000, 32 * 2**20
-SUFFIXES = ("", ".jsonl", ".ndjson", ".json", ".txt")
-
-
-class NotImportable(ValueError):
-    """The file as a whole cannot be imported: another format than JSON Lines."""
+SUFFIXES = ("", ".jsonl", ".ndjson", ".json", ".txt", *READERS)
+FORMATS = "JSON Lines (.jsonl, one JSON object per line), CSV (.csv) or Parquet (.parquet)"
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Refusal:
 class ImportReport:
     """What an import added, in numbers; `refused` names every line that did not go in.
 
-    preferences are taken rows with chosen and rejected, rankings those of annotations.
+    preferences are taken rows with chosen and rejected, rankings those of annotations, checks new known answers.
     """
 
     campaign: str
@@ -53,14 +52,15 @@ class ImportReport:
     preferences: int = 0
     demonstrations: int = 0
     rankings: int = 0
+    checks: int = 0
     unchanged: int = 0
     refused: tuple[Refusal, ...] = ()
 
     @property
     def succeeded(self) -> bool:
         """Whether anything was taken, or nothing was wrong."""
-        taken = self.prompts + self.completions + self.tasks + self.preferences + self.demonstrations + self.rankings
-        return taken + self.unchanged > 0 or not self.refused
+        names = ("prompts", "completions", "tasks", "preferences", "demonstrations", "rankings", "checks", "unchanged")
+        return any(getattr(self, name) for name in names) or not self.refused
 
     def as_json(self) -> dict:
         """The object that `import --json` prints."""
@@ -81,16 +81,16 @@ def import_file(
     The campaign is made if it does not exist and a record is good. pool: the database's pool of open tasks, which
     learns of each batch as it is committed; None where nobody is served. filename names an opened file. progress is
     called after each batch with the bytes done and in all (0 if not known). Raises OSError for a file that
-    cannot be read and NotImportable for one that is not JSON Lines by its name or its first bytes.
+    cannot be read and NotImportable for one that is no JSON Lines, CSV or Parquet by its name or its first bytes.
     """
     given = hasattr(file, "read")
     name = Path(str(filename or (getattr(file, "name", "import") if given else file)))
     if name.suffix.lower() not in SUFFIXES:
-        raise NotImportable(f"file: found {name.name}, expected JSON Lines (.jsonl): one JSON object per line")
+        raise NotImportable(f"file: found {name.name}, expected {FORMATS}")
     importer = _Import(database, pool, (campaign_name or name.stem).strip() or "import", name.stem or "import")
     with nullcontext(file) if given else Path(file).open("rb") as stream:
         total = _size(stream)
-        for batch, done in _batches(stream):
+        for batch, done in READERS.get(name.suffix.lower(), _batches)(stream):
             importer.take(batch, with_annotations)
             if progress:
                 progress(done, total)
@@ -108,12 +108,13 @@ class _Import:
         self._counts: Counter = Counter()
         self._refused: list[Refusal] = []
 
-    def take(self, lines: list[tuple[int, bytes]], with_annotations: bool) -> None:
-        """Store the good records of these (number, line)s in one transaction."""
+    def take(self, lines: list[tuple[int, bytes | dict | InvalidRecord]], with_annotations: bool) -> None:
+        """Store the good records of these (number, line or row)s in one transaction."""
         numbers, records = [], []
         for number, line in lines:
             try:
-                records.append(parse_line(line, f"imported:{self._stem}", with_annotations))
+                parse = parse_line if isinstance(line, bytes) else parse_record
+                records.append(parse(_readable(line), f"imported:{self._stem}", with_annotations))
                 numbers.append(number)
             except InvalidRecord as error:
                 self._refuse(number, error)
@@ -152,6 +153,13 @@ class _Import:
         return self._people
 
 
+def _readable(line: bytes | dict | InvalidRecord) -> bytes | dict:
+    """A line or a row; a row whose cells could not be read raises."""
+    if isinstance(line, InvalidRecord):
+        raise line
+    return line
+
+
 def _size(stream: BinaryIO) -> int:
     try:
         start = stream.tell()
@@ -168,9 +176,7 @@ def _batches(stream: BinaryIO) -> Iterator[tuple[list[tuple[int, bytes]], int]]:
     for number, (line, length) in enumerate(_lines(stream), start=1):
         done += length
         if number == 1 and line.startswith((b"PAR1", b"\x1f\x8b", b"PK\x03\x04")):
-            raise NotImportable(
-                "file: found a Parquet, gzip or zip file, expected JSON Lines: one JSON object per line"
-            )
+            raise NotImportable(f"file: found a Parquet, gzip or zip file under another name, expected {FORMATS}")
         line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if line.strip():
             batch.append((number, line))

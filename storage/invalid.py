@@ -10,8 +10,9 @@ class InvalidRecord(ValueError):
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """The value as a person can read it in an error message."""
+    """The value as a person can read it in an error message; lone surrogates are spelt out."""
     text = value if isinstance(value, str) else repr(value)
+    text = text[: 2 * limit].encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -45,11 +45,13 @@ class Journal:
     """One open, locked journal file. Not thread-safe: only the writer thread appends."""
 
     def __init__(self, path: Path):
-        """Open and lock. Raises BlockingIOError while another process (or this one) holds it."""
+        """Open and lock. Raises BlockingIOError while another process (or this one) holds it, or replaces it."""
         self.path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(self._file), os.stat(path)):
+                raise BlockingIOError(f"{path} was replaced while it was opened")
         except OSError:
             os.close(self._file)
             raise

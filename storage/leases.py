@@ -34,16 +34,17 @@ def open_leases(cursor: Cursor, now: datetime) -> list[Assignment]:
     return [_assignment(row) for row in rows]
 
 
-def store_events(cursor: Cursor, events: Sequence[tuple[str, Assignment]]) -> list[None]:
-    """Keep (claim, renew or release, assignment) events; work of `Database.join`."""
+def store_events(cursor: Cursor, groups: Sequence[Sequence[tuple[str, Assignment]]]) -> list[None]:
+    """Keep groups of (claim, renew or release, assignment) events; work of `Database.join`."""
     with cursor.appender("assignment_event") as appender:
         appender.append_rows(
             [
                 [a.id, kind, a.task_id, a.campaign_id, a.person_id, list(a.shown), a.started, a.expires, a.purpose]
+                for events in groups
                 for kind, a in events
             ]
         )
-    return [None] * len(events)
+    return [None] * len(groups)
 
 
 def _assignment(row: tuple) -> Assignment:

@@ -1,107 +1,112 @@
-"""Accounts, roles, passwords, invitations, API keys and signing out.
+"""Accounts: names, roles, whether they are active, sign-ins, signing out everywhere, and accounts of the Hub.
 
-Passwords are kept as argon2 hashes, tokens and keys as SHA-256: they are long and random, so nobody can guess
-them from the hash. Who is asking a page is decided in ui/auth.py, not here.
+Passwords, invitations and API keys have modules of their own. Who is asking a page is decided in ui/auth.py.
 """
 
-import hashlib
-import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-
-import argon2
+from datetime import UTC, datetime
 
 from storage.database import Cursor, Database
+from storage.passwords import hashed, store_password
+from storage.person_rows import COLUMNS, in_person, name_key, person_with
 from storage.records import ROLES, Person, require
 
 KINDS = ("person", "simulated", "imported")
-_COLUMNS = "person_id, name, role, kind"
-_hasher = argon2.PasswordHasher()
-_NO_PASSWORD = _hasher.hash(secrets.token_urlsafe(16))  # verified for unknown names, so that they cost the same time
 
 
 class NameTaken(ValueError):
     """Somebody has this name already, perhaps in another case."""
 
 
-class InvitationInvalid(ValueError):
-    """The invitation does not exist, has expired, or was used as often as it may be."""
-
-
 @dataclass(frozen=True)
-class ApiKey:
-    """What may be shown of a key; the key itself is shown once, when it is made."""
+class Account:
+    """A person with what the People page lists. answers: how many of theirs stand, in all campaigns; seen: their
+    last sign-in, claim, answer or use of a key; campaigns: those they are a member of or answered in."""
 
-    id: int
-    label: str
+    person: Person
+    answers: int
+    seen: datetime | None
+    campaigns: tuple[int, ...]
     created: datetime
 
 
 def create_person(db: Database, name: str, role: str, password: str | None = None, kind: str = "person") -> Person:
     """A new account; without a password it cannot sign in by name. Raises NameTaken."""
-    draft = _draft(name, role, kind)
-    password_hash = _hasher.hash(password) if password else None
-    return db.write(lambda cursor: _create(cursor, draft, password_hash))
+    wanted, password_hash = draft(name, role, kind), hashed(password) if password else None
+
+    def work(cursor: Cursor) -> Person:
+        created = create_within(cursor, wanted)
+        if password_hash:
+            store_password(cursor, created.id, password_hash)
+        return created
+
+    return db.write(work)
 
 
 def person(db: Database, person_id: int) -> Person | None:
     """The person as they are now."""
     with db.read() as cursor:
-        return _find(cursor, "person_id = ?", person_id)
+        return person_with(cursor, "person_id = ?", person_id)
 
 
 def person_by_name(db: Database, name: str) -> Person | None:
     """The person of that name, whatever its case."""
     with db.read() as cursor:
-        return _find(cursor, "name_key = ?", _key(name))
+        return person_with(cursor, "name_key = ?", name_key(name))
 
 
 def people(db: Database) -> list[Person]:
     """Everybody, oldest first, simulated and imported annotators too."""
     with db.read() as cursor:
-        rows = cursor.execute(f"SELECT {_COLUMNS} FROM person_now ORDER BY person_id").fetchall()
+        rows = cursor.execute(f"SELECT {COLUMNS} FROM person_now ORDER BY person_id").fetchall()
     return [Person(*row) for row in rows]
+
+
+def account(db: Database, person_id: int) -> Account | None:
+    """One person with what they did."""
+    return next(iter(accounts(db, person_id)), None)
+
+
+def accounts(db: Database, person_id: int | None = None) -> list[Account]:
+    """Everybody with what they did, oldest first; with an id only that person."""
+    query = f"""
+        WITH given AS (
+            SELECT person_id, count(*) FILTER (status IN ('counted', 'surplus')) AS answers, max(created) AS seen
+            FROM answer_now GROUP BY person_id
+        ), seen AS (
+            SELECT person_id, max(created) AS seen FROM (
+                SELECT person_id, created FROM person_signin
+                UNION ALL SELECT person_id, seen FROM given
+                UNION ALL SELECT person_id, max(started) FROM assignment_event WHERE kind <> 'release' GROUP BY ALL
+                UNION ALL SELECT person_id, u.created FROM api_key_use u JOIN api_key USING (key_id)
+            ) GROUP BY person_id
+        ), works AS (
+            SELECT person_id, list(DISTINCT campaign_id ORDER BY campaign_id) AS campaigns FROM (
+                SELECT person_id, campaign_id FROM answer UNION ALL SELECT person_id, campaign_id FROM member_now
+            ) GROUP BY person_id
+        )
+        SELECT {COLUMNS}, coalesce(answers, 0), seen.seen, coalesce(campaigns, []), created
+        FROM person_now LEFT JOIN given USING (person_id) LEFT JOIN seen USING (person_id)
+        LEFT JOIN works USING (person_id) WHERE $1::INTEGER IS NULL OR person_id = $1 ORDER BY person_id"""
+    with db.read() as cursor:
+        rows = cursor.execute(query, [person_id]).fetchall()
+    return [Account(Person(*row[:5]), row[5], row[6], tuple(row[7]), row[8]) for row in rows]
 
 
 def find_or_create(db: Database, name: str, kind: str, role: str = "annotator") -> Person:
     """The person of that name and kind. Where another kind has the name, "NAME (KIND)" stands for this one."""
-    draft = _draft(name, role, kind)
+    wanted = draft(name, role, kind)
 
     def work(cursor: Cursor) -> Person:
-        for candidate in (draft, _draft(f"{draft.name} ({kind})", role, kind)):
-            found = _find(cursor, "name_key = ?", _key(candidate.name))
+        for candidate in (wanted, draft(f"{wanted.name} ({kind})", role, kind)):
+            found = person_with(cursor, "name_key = ?", name_key(candidate.name))
             if found is None:
-                return _create(cursor, candidate, None)
+                return create_within(cursor, candidate)
             if found.kind == kind:
                 return found
-        raise NameTaken(f"name: found {draft.name!r}, which others have, like {candidate.name!r}. Use another name.")
+        raise NameTaken(f"name: found {wanted.name!r}, which others have, like {candidate.name!r}. Use another name.")
 
     return db.write(work)
-
-
-def check_password(db: Database, name: str, password: str) -> Person | None:
-    """The person if name and password fit; an unknown name takes as long as a wrong password."""
-    with db.read() as cursor:
-        found = _find(cursor, "name_key = ?", _key(name))
-        rows = cursor.execute(
-            "SELECT arg_max(hash, seq) FROM person_password WHERE person_id = ?", [found.id if found else -1]
-        ).fetchall()
-    try:
-        _hasher.verify(rows[0][0] or _NO_PASSWORD, password)
-    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
-        return None
-    return found if rows[0][0] else None
-
-
-def set_password(db: Database, person_id: int, password: str) -> None:
-    """Replace the password. Sessions go on: see bump_session_epoch."""
-    password_hash = _hasher.hash(password)
-
-    def work(cursor: Cursor) -> None:
-        _require_person(cursor, person_id)
-        _add_password(cursor, person_id, password_hash)
-
-    db.write(work)
 
 
 def set_role(db: Database, person_id: int, role: str) -> Person:
@@ -109,85 +114,32 @@ def set_role(db: Database, person_id: int, role: str) -> Person:
     require(role in ROLES, "role", role, "one of " + ", ".join(ROLES))
 
     def work(cursor: Cursor) -> Person:
-        _require_person(cursor, person_id)
+        in_person(cursor, person_id)
         _add_role(cursor, person_id, role)
-        return _find(cursor, "person_id = ?", person_id)
+        return in_person(cursor, person_id)
 
     return db.write(work)
 
 
-def create_invitation(
-    db: Database, role: str, created_by: int | None, hours: float = 168, campaign_id: int | None = None, uses: int = 1
-) -> str:
-    """A token that lets somebody make an account with that role; it is not stored, only its hash."""
-    require(role in ROLES, "role", role, "one of " + ", ".join(ROLES))
-    require(uses >= 1, "uses", uses, "at least 1")
-    token, now = secrets.token_urlsafe(24), datetime.now(UTC)
-    row = [_digest(token), role, campaign_id, created_by, uses, now + timedelta(hours=hours), now]
-    _insert(db, "INSERT INTO invitation VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    return token
-
-
-def invitation_role(db: Database, token: str) -> str | None:
-    """The role a token gives, None once it is worth nothing."""
-    with db.read() as cursor:
-        return _invited_role(cursor, token)
-
-
-def redeem_invitation(db: Database, token: str, name: str, password: str) -> Person:
-    """Make the account an invitation allows. Raises InvitationInvalid and NameTaken; the latter uses nothing up."""
-    password_hash = _hasher.hash(password)
+def set_active(db: Database, person_id: int, active: bool, by: int | None = None) -> Person:
+    """Deactivate an account, or let it in again. Deactivating ends its sessions; its answers and keys stay stored."""
 
     def work(cursor: Cursor) -> Person:
-        role = _invited_role(cursor, token)
-        if role is None:
-            raise InvitationInvalid("This invitation is used up or has expired. Ask for a new one.")
-        created = _create(cursor, _draft(name, role, "person"), password_hash)
-        cursor.execute("INSERT INTO invitation_use VALUES (?, ?, ?)", [_digest(token), created.id, datetime.now(UTC)])
-        return created
+        in_person(cursor, person_id)
+        cursor.execute(
+            "INSERT INTO person_state SELECT ?, (SELECT coalesce(max(seq), 0) + 1 FROM person_state), ?, ?, ?",
+            [person_id, active, by, datetime.now(UTC)],
+        )
+        if not active:
+            cursor.execute("INSERT INTO person_signout VALUES (?, ?)", [person_id, datetime.now(UTC)])
+        return in_person(cursor, person_id)
 
     return db.write(work)
 
 
-def create_api_key(db: Database, person_id: int, label: str) -> str:
-    """A new key "rl_…"; this is the only time it can be seen."""
-    key = "rl_" + secrets.token_urlsafe(32)
-
-    def work(cursor: Cursor) -> None:
-        _require_person(cursor, person_id)
-        cursor.execute(
-            "INSERT INTO api_key SELECT (SELECT coalesce(max(key_id), 0) + 1 FROM api_key), ?, ?, ?, ?",
-            [person_id, label, _digest(key), datetime.now(UTC)],
-        )
-
-    db.write(work)
-    return key
-
-
-def person_by_api_key(db: Database, key: str) -> Person | None:
-    """Whose key this is; None for an unknown or revoked one."""
-    with db.read() as cursor:
-        rows = cursor.execute(
-            "SELECT person_id FROM api_key ANTI JOIN api_key_revocation USING (key_id) WHERE key_hash = ?",
-            [_digest(key)],
-        ).fetchall()
-        return _find(cursor, "person_id = ?", rows[0][0]) if rows else None
-
-
-def api_keys(db: Database, person_id: int) -> list[ApiKey]:
-    """A person's keys that are not revoked, oldest first."""
-    with db.read() as cursor:
-        rows = cursor.execute(
-            "SELECT key_id, label, created FROM api_key ANTI JOIN api_key_revocation USING (key_id) "
-            "WHERE person_id = ? ORDER BY key_id",
-            [person_id],
-        ).fetchall()
-    return [ApiKey(*row) for row in rows]
-
-
-def revoke_api_key(db: Database, key_id: int) -> None:
-    """Make a key worthless, at once and for good."""
-    _insert(db, "INSERT INTO api_key_revocation VALUES (?, ?)", [key_id, datetime.now(UTC)])
+def note_sign_in(db: Database, person_id: int, way: str) -> None:
+    """Remember when and how somebody signed in."""
+    _insert(db, "INSERT INTO person_signin VALUES (?, ?, ?)", [person_id, way, datetime.now(UTC)])
 
 
 def session_epoch(db: Database, person_id: int) -> int:
@@ -202,13 +154,69 @@ def bump_session_epoch(db: Database, person_id: int) -> None:
     _insert(db, "INSERT INTO person_signout VALUES (?, ?)", [person_id, datetime.now(UTC)])
 
 
-def _draft(name: str, role: str, kind: str) -> Person:
+def person_of_hub(db: Database, provider: str, subject: str, name: str, listed_role: str) -> Person:
+    """The account of somebody whom an identity provider vouches for, made at their first sign-in.
+
+    subject is the provider's own id of them. The role is listed_role at first, and again whenever the settings
+    list another one than at the last sign-in; in between the People page decides. An account that merely has the
+    same name is never taken over.
+    """
+
+    def work(cursor: Cursor) -> Person:
+        rows = cursor.execute(
+            "SELECT person_id, arg_max(listed_role, created) FROM person_identity "
+            "WHERE provider = ? AND subject = ? GROUP BY person_id",
+            [provider, subject],
+        ).fetchall()
+        if not rows:
+            found = create_within(cursor, _free_draft(cursor, name, listed_role))
+        else:
+            found = in_person(cursor, rows[0][0])
+            if rows[0][1] != listed_role:
+                _add_role(cursor, found.id, listed_role)
+        if not rows or rows[0][1] != listed_role:
+            row = [found.id, provider, subject, listed_role, datetime.now(UTC)]
+            cursor.execute("INSERT INTO person_identity VALUES (?, ?, ?, ?, ?)", row)
+        return in_person(cursor, found.id)
+
+    return db.write(work)
+
+
+def known_to_hub(db: Database, person_id: int) -> bool:
+    """Whether an identity provider vouched for the person."""
+    with db.read() as cursor:
+        return bool(cursor.execute("SELECT 1 FROM person_identity WHERE person_id = ?", [person_id]).fetchall())
+
+
+def draft(name: str, role: str, kind: str) -> Person:
+    """A person not stored yet, id 0. Raises InvalidRecord for a wrong name, role or kind."""
     require(kind in KINDS, "kind", kind, "one of " + ", ".join(KINDS))
     return Person(0, " ".join(name.split()), role, kind)
 
 
-def _key(name: str) -> str:
-    return " ".join(name.split()).casefold()
+def create_within(cursor: Cursor, wanted: Person) -> Person:
+    """Within a change: store a draft. Raises NameTaken."""
+    if person_with(cursor, "name_key = ?", name_key(wanted.name)):
+        raise NameTaken(f"name: found {wanted.name!r}, which somebody has already. Choose another name.")
+    number = next_person_id(cursor)
+    row = [number, wanted.name, name_key(wanted.name), wanted.kind, datetime.now(UTC)]
+    cursor.execute("INSERT INTO person VALUES (?, ?, ?, ?, ?)", row)
+    _add_role(cursor, number, wanted.role)
+    return Person(number, wanted.name, wanted.role, wanted.kind)
+
+
+def next_person_id(cursor: Cursor) -> int:
+    """An id that nobody has or had: an old session of somebody erased must not fit a newcomer."""
+    query = "SELECT max(n) FROM (SELECT max(person_id) n FROM person UNION ALL SELECT max(highest_person) FROM erasure)"
+    return (cursor.execute(query).fetchall()[0][0] or 0) + 1
+
+
+def _free_draft(cursor: Cursor, name: str, role: str) -> Person:
+    for number in range(1, 1000):
+        wanted = draft(name if number == 1 else f"{name} ({number})", role, "person")
+        if person_with(cursor, "name_key = ?", name_key(wanted.name)) is None:
+            return wanted
+    raise NameTaken(f"name: found {name!r} and a thousand variants of it, expected a free one")
 
 
 def _insert(db: Database, statement: str, row: list) -> None:
@@ -218,50 +226,8 @@ def _insert(db: Database, statement: str, row: list) -> None:
     db.write(work)
 
 
-def _find(cursor: Cursor, condition: str, value: object) -> Person | None:
-    rows = cursor.execute(f"SELECT {_COLUMNS} FROM person_now WHERE {condition}", [value]).fetchall()
-    return Person(*rows[0]) if rows else None
-
-
-def _require_person(cursor: Cursor, person_id: int) -> None:
-    found = _find(cursor, "person_id = ?", person_id)
-    require(found is not None, "person", person_id, "an existing person")
-
-
-def _create(cursor: Cursor, draft: Person, password_hash: str | None) -> Person:
-    if _find(cursor, "name_key = ?", _key(draft.name)):
-        raise NameTaken(f"name: found {draft.name!r}, which somebody has already. Choose another name.")
-    number = cursor.execute("SELECT coalesce(max(person_id), 0) + 1 FROM person").fetchall()[0][0]
-    row = [number, draft.name, _key(draft.name), draft.kind, datetime.now(UTC)]
-    cursor.execute("INSERT INTO person VALUES (?, ?, ?, ?, ?)", row)
-    _add_role(cursor, number, draft.role)
-    if password_hash:
-        _add_password(cursor, number, password_hash)
-    return Person(number, draft.name, draft.role, draft.kind)
-
-
 def _add_role(cursor: Cursor, person_id: int, role: str) -> None:
     cursor.execute(
         "INSERT INTO person_role SELECT ?, (SELECT coalesce(max(seq), 0) + 1 FROM person_role), ?, ?",
         [person_id, role, datetime.now(UTC)],
     )
-
-
-def _add_password(cursor: Cursor, person_id: int, password_hash: str) -> None:
-    cursor.execute(
-        "INSERT INTO person_password SELECT ?, (SELECT coalesce(max(seq), 0) + 1 FROM person_password), ?, ?",
-        [person_id, password_hash, datetime.now(UTC)],
-    )
-
-
-def _invited_role(cursor: Cursor, token: str) -> str | None:
-    rows = cursor.execute(
-        "SELECT role FROM invitation i WHERE token_hash = $token AND expires > $now AND uses > "
-        "(SELECT count(*) FROM invitation_use u WHERE u.token_hash = $token)",
-        {"token": _digest(token), "now": datetime.now(UTC)},
-    ).fetchall()
-    return rows[0][0] if rows else None
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()

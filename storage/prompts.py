@@ -103,6 +103,24 @@ def settle_splits(cursor: Cursor, asked: Sequence[tuple[Sequence[Message], str |
     return [split or known.get(key) or split_of(messages) for (messages, split), key in zip(asked, hashes, strict=True)]
 
 
+def scoped_ids(cursor: Cursor, campaign_id: int, given: Sequence[tuple[str, Sequence[Message]]]) -> dict[str, str]:
+    """The ids under which a campaign keeps the prompts of a file that gives these (id, messages).
+
+    Files number their prompts alike. An id that another campaign gave to other messages, and that this campaign does
+    not use, becomes "ID@CAMPAIGN", the same at every import; what is stored keeps its id.
+    """
+    query = "SELECT prompt_id, messages FROM prompt WHERE prompt_id IN (SELECT unnest($ids::VARCHAR[]))"
+    mine = "SELECT prompt_id FROM campaign_prompt WHERE campaign_id = $campaign"
+    own_of = {name: f"{name}@{campaign_id}" for name, _ in given}
+    stored = dict(cursor.execute(query, {"ids": [*own_of, *own_of.values()]}).fetchall())
+    used = {row[0] for row in cursor.execute(mine, {"campaign": campaign_id}).fetchall()} if stored else set()
+    scoped = {}
+    for name, messages in given:
+        taken = name in stored and name not in used and stored[name] != _as_json(messages)
+        scoped.setdefault(name, own_of[name] if own_of[name] in stored or taken else name)
+    return scoped
+
+
 def insert_prompts(cursor: Cursor, campaign_id: int, prompts: Sequence[Prompt]) -> int:
     """add_prompts within a change."""
     if wrong := find_conflicts(cursor, prompts):

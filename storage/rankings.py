@@ -1,27 +1,28 @@
-"""Answers: submit, revise, exclude, import, and read back as records or as an Arrow table.
+"""Answers: submit, revise, import, and read back as records or as an Arrow table.
 
 An answer is committed and journalled before these functions return. It is never changed or deleted: a revision
-is a new row, an exclusion an event, and the status is derived from all of them (answer_at in schema/001_core.sql).
+is a new row, an exclusion an event (exclusions.py), and the status is derived from all of them (answer_at in
+schema/005_leads.sql).
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import duckdb
 import pyarrow as pa
 
 from storage.assignments import Assignments
 from storage.changes import Pool
-from storage.database import Cursor, Database
+from storage.database import Database
 from storage.deciding import (
     COLUMNS,
     AlreadyAnswered,
     CampaignClosed,
     Decided,
     Draft,
+    Facts,
     SubmissionConflict,
     UnknownAssignment,
     as_answer,
@@ -29,6 +30,7 @@ from storage.deciding import (
     highest_seq,
 )
 from storage.details import stored_ranks
+from storage.exclusions import exclude, find_answer
 from storage.forms import check
 from storage.leases import find_assignment
 from storage.members import set_annotator_state
@@ -67,7 +69,7 @@ def submit(db: Database, pool: Assignments, person_id: int, submission: Submissi
     task = pool.task(assignment.task_id) or find_task(db, assignment.task_id)
     check(submission, pool.setup(task.campaign_id), task.completion_ids)
     draft = _draft(person_id, submission, task, assignment.id, assignment.shown)
-    stored = _send(db, pool, replace(draft, purpose=assignment.purpose))
+    stored = _send(db, pool, replace(draft, purpose=assignment.purpose, facts=_facts(pool, task)))
     _follow_rules(db, pool, stored)
     return stored
 
@@ -88,6 +90,23 @@ def revise(db: Database, person_id: int, submission_id_of_previous: str, submiss
     return _send(db, db.pool, replace(draft, revises=previous.submission_id, purpose=previous.purpose))
 
 
+def _facts(pool: Assignments, task: Task) -> Facts | None:
+    """What the pool knows of a task, so that deciding need not read it."""
+    campaign, known = pool.campaign(task.campaign_id), pool.eligibility.check(task.id)
+    if campaign is None or not task.content_hash:
+        return None
+    return Facts(
+        overlap=task.overlap,
+        content_hash=task.content_hash,
+        campaign_id=task.campaign_id,
+        completion_ids=task.completion_ids,
+        guidelines_version=campaign.guidelines_version,
+        campaign_state=campaign.state,
+        setup=pool.setup(task.campaign_id),
+        known=(known is not None, known.ranks if known else None),
+    )
+
+
 def _follow_rules(db: Database, pool: Assignments, stored: Answer) -> None:
     """Pause an annotator who fails the campaign's gold tasks or test, where the lead wants it so."""
     if stored.purpose not in ("gold", "test") or pool.setup(stored.campaign_id).on_fail != "pause":
@@ -95,22 +114,6 @@ def _follow_rules(db: Database, pool: Assignments, stored: Answer) -> None:
     reason = pool.failing(stored.campaign_id, stored.person_id)
     if reason:
         set_annotator_state(db, stored.campaign_id, stored.person_id, "paused", reason, by="rule")
-
-
-def exclude(db: Database, submission_id: str, reason: str, by: int | str | None = None) -> Answer:
-    """Take an answer out of everything that is computed, with a reason; its place on the task is free again.
-
-    by: a person's id or the name of the rule. Raises InvalidRecord for an unknown answer or an empty reason.
-    """
-    require(bool(reason.strip()), "reason", reason, "why the answer is excluded")
-
-    def work(cursor: Cursor) -> Answer:
-        require(_find(cursor, submission_id) is not None, "submission", submission_id, "a stored answer")
-        row = [submission_id, highest_seq(cursor) + 1, reason, None if by is None else str(by), datetime.now(UTC)]
-        cursor.execute("INSERT INTO answer_exclusion VALUES (?, ?, ?, ?, ?)", row)
-        return _find(cursor, submission_id)
-
-    return db.write(work, tell=lambda excluded: excluded)
 
 
 def add_imported(
@@ -143,7 +146,7 @@ def add_imported(
 def answer(db: Database, submission_id: str) -> Answer | None:
     """One answer with its current status."""
     with db.read() as cursor:
-        return _find(cursor, submission_id)
+        return find_answer(cursor, submission_id)
 
 
 def answers(
@@ -239,11 +242,6 @@ def _send(db: Database, pool: Pool | None, draft: Draft) -> Answer:
         raise SubmissionConflict(
             f"submission_id: found {draft.submission_id}, which is already used for another task. Send a new key."
         ) from None
-
-
-def _find(cursor: Cursor, submission_id: str) -> Answer | None:
-    rows = cursor.execute(f"SELECT {COLUMNS} FROM answer_now WHERE submission_id = ?", [submission_id]).fetchall()
-    return as_answer(rows[0]) if rows else None
 
 
 def _lines(decided: Decided) -> list[dict]:

@@ -119,6 +119,7 @@ class Task:
     overlap: int
     priority: float = 0.0
     purpose: str = "rank"
+    content_hash: str = field(default="", compare=False)  # of what it shows; "" where it was not read
 
     def __post_init__(self):
         count = len(self.completion_ids)
@@ -254,7 +255,10 @@ class Person:
 
 @dataclass(frozen=True)
 class Run:
-    """One job of any kind. directory is relative to the data folder."""
+    """One job of any kind. directory is relative to the data folder; started is when it last got its slot.
+
+    note, tags and priority are what people say of it; a deleted run has no files any more.
+    """
 
     id: str
     kind: str
@@ -268,6 +272,11 @@ class Run:
     data_hash: str | None = None
     handle: str | None = None
     changed: datetime | None = None
+    started: datetime | None = None
+    note: str = ""
+    tags: tuple[str, ...] = ()
+    priority: float = 0.0
+    deleted: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from storage.records import ENDED_STATES, RUN_STATES, Run, require
 
 _RUNS = """
     SELECT r.run_id, r.kind, r.campaign_id, r.directory, r.options, s.value, s.reason, r.created, r.created_by,
-           d.value, h.value, s.created
+           d.value, h.value, s.created, s.started, m.note, m.tags, coalesce(m.priority, 0), m.deleted
     FROM run r
+    LEFT JOIN run_mark_now m USING (run_id)
     JOIN (SELECT run_id, arg_max(value, position) AS value, arg_max(reason, position) AS reason,
-                 max(created) AS created FROM run_event WHERE name = 'state' GROUP BY run_id) s USING (run_id)
+                 max(created) AS created, max(created) FILTER (value = 'starting') AS started
+          FROM run_event WHERE name = 'state' GROUP BY run_id) s USING (run_id)
     LEFT JOIN (SELECT run_id, arg_max(value, position) AS value FROM run_event
                WHERE name = 'data_hash' GROUP BY run_id) d USING (run_id)
     LEFT JOIN (SELECT run_id, arg_max(value, position) AS value FROM run_event
@@ -26,6 +28,10 @@ _RUNS = """
 
 class RunEnded(ValueError):
     """Raised on a change of state of a run that has ended; ended states are final."""
+
+
+class NotResumable(ValueError):
+    """Raised on resuming a run that has not ended, or that has succeeded."""
 
 
 class UnknownRun(ValueError):
@@ -58,8 +64,9 @@ def run(database: Database, run_id: str) -> Run | None:
 def runs(
     database: Database, kind: str | None = None, campaign_id: int | None = None, limit: int | None = None
 ) -> list[Run]:
-    """Runs, newest first."""
+    """Runs, newest first, without the deleted ones."""
     where = " WHERE ($kind IS NULL OR r.kind = $kind) AND ($campaign IS NULL OR r.campaign_id = $campaign)"
+    where += " AND m.deleted IS NULL"
     query = _RUNS + where + " ORDER BY r.number DESC LIMIT $limit"
     values = {"kind": kind, "campaign": campaign_id, "limit": limit if limit is not None else 1_000_000}
     with database.read() as cursor:
@@ -67,8 +74,8 @@ def runs(
 
 
 def unfinished_runs(database: Database) -> list[Run]:
-    """Runs that have not ended, oldest first: the order in which they get the training slot."""
-    query = _RUNS + " WHERE NOT list_contains(?, s.value) ORDER BY r.number"
+    """Runs that have not ended in the order in which they get the training slot: by priority, then oldest first."""
+    query = _RUNS + " WHERE NOT list_contains(?, s.value) ORDER BY coalesce(m.priority, 0) DESC, r.number"
     with database.read() as cursor:
         return [_run(row) for row in cursor.execute(query, [list(ENDED_STATES)]).fetchall()]
 
@@ -80,6 +87,23 @@ def set_state(database: Database, run_id: str, state: str, reason: str = "") -> 
     """
     require(state in RUN_STATES, "state", state, "one of " + ", ".join(RUN_STATES))
     database.write(lambda cursor: change_state(cursor, run_id, state, reason))
+    return _known(database, run_id)
+
+
+def reopen(database: Database, run_id: str, reason: str) -> Run:
+    """Put a run that failed or was cancelled back into the queue; its earlier states stay in its history.
+
+    Raises NotResumable for a run that has not ended or has succeeded, UnknownRun for an unknown id.
+    """
+
+    def work(cursor) -> None:
+        current = _current_state(cursor, run_id)
+        if current not in ("failed", "cancelled"):
+            raise NotResumable(f"run: found {run_id} {current}, expected one that failed or was cancelled")
+        _append_event(cursor, run_id, "state", "queued", reason)
+        _append_event(cursor, run_id, "handle", "", "")
+
+    database.write(work)
     return _known(database, run_id)
 
 
@@ -133,11 +157,11 @@ def metrics_offset(database: Database, run_id: str) -> int:
         return _metrics_offset(cursor, run_id)
 
 
-def metrics(database: Database, run_id: str) -> list[dict]:
-    """Every line of metrics taken in, in the order of the file; each has `step` and `time`."""
-    query = "SELECT line FROM run_metric WHERE run_id = ? ORDER BY batch_end, position"
+def metrics(database: Database, run_id: str, after: int = 0) -> list[dict]:
+    """The lines of metrics taken in but for the first `after`, in the order of the file; each has step and time."""
+    query = "SELECT line FROM run_metric WHERE run_id = ? ORDER BY batch_end, position OFFSET ?"
     with database.read() as cursor:
-        return [json.loads(line) for (line,) in cursor.execute(query, [run_id]).fetchall()]
+        return [json.loads(line) for (line,) in cursor.execute(query, [run_id, after]).fetchall()]
 
 
 def add_piece(database: Database, run_id: str, piece: str, completions: int, tasks: int) -> None:
@@ -185,10 +209,11 @@ def _known(database: Database, run_id: str) -> Run:
 
 
 def _run(row) -> Run:
-    run_id, kind, campaign_id, directory, options, state, reason, created, created_by, data_hash, handle, changed = row
+    run_id, kind, campaign_id, directory, options, *told, note, tags, priority, deleted = row
+    state, reason, created, created_by, data_hash, handle, changed, started = told
     return Run(
-        run_id, kind, campaign_id, directory, json.loads(options), state, reason, created, created_by,
-        data_hash, handle, changed,
+        run_id, kind, campaign_id, directory, json.loads(options), state, reason, created, created_by, data_hash,
+        handle or None, changed, started, note or "", tuple(json.loads(tags or "[]")), priority, deleted is not None,
     )  # fmt: skip
 
 

@@ -134,20 +134,20 @@ def edit_setup(db: Database, campaign_id: int, **changes) -> Setup:
     Raises InvalidRecord for an unknown campaign or field and for a wrong value.
     """
 
-    def work(cursor: Cursor) -> CampaignSetup:
+    def work(cursor: Cursor) -> list:
         before = _find(cursor, campaign_id)
         after = made({f.name: getattr(before, f.name) for f in fields(Setup)} | changes)
         if after.consent != before.consent:
             after = replace(after, consent_version=before.consent_version + 1)
-        edit_within(cursor, campaign_id, new_guidelines=after.examples != before.examples)
+        campaign = edit_within(cursor, campaign_id, new_guidelines=after.examples != before.examples)
         if after != before:
             cursor.execute(
                 "INSERT INTO campaign_setup SELECT ?, (SELECT coalesce(max(seq), 0) + 1 FROM campaign_setup), ?, ?",
                 [campaign_id, to_json(after), datetime.now(UTC)],
             )
-        return CampaignSetup(campaign_id, after)
+        return [CampaignSetup(campaign_id, after), campaign]
 
-    return db.write(work, tell=itself).setup
+    return db.write(work, tell=itself)[0].setup
 
 
 def _find(cursor: Cursor, campaign_id: int) -> Setup:
@@ -168,7 +168,7 @@ def _plain(name: str, value: object) -> object:
             require(isinstance(value, bool), name, value, "true or false")
             return value
         return type(default)(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, InvalidRecord):
             raise
         raise InvalidRecord(name, value, f"a {type(default).__name__}: {MEANINGS[name]}") from error

@@ -1,6 +1,7 @@
 """Counts in SQL that reports and pages start from; no statistics, which are the pipeline's business."""
 
 from storage.database import Database
+from storage.pseudonyms import shown_names
 
 
 def counts(database: Database, campaign_id: int) -> dict[str, int]:
@@ -32,7 +33,8 @@ def counts(database: Database, campaign_id: int) -> dict[str, int]:
 
 def per_annotator(database: Database, campaign_id: int) -> list[dict]:
     """One row per person who answered, most rankings first: person_id, name, kind, rankings, all_bad, skipped
-    (skip and can't judge), excluded, surplus, seconds (median of a ranking; None without one), last (time)."""
+    (skip and can't judge), excluded, surplus, seconds (median of a ranking; None without one), last (time).
+    name is the pseudonym where the campaign asks for it."""
     query = """
         SELECT p.person_id, p.name, p.kind,
             count(*) FILTER (a.kind IN ('ranking', 'ratings', 'thumbs') AND a.status = 'counted') AS rankings,
@@ -45,7 +47,9 @@ def per_annotator(database: Database, campaign_id: int) -> list[dict]:
         FROM answer_now a JOIN person p USING (person_id)
         WHERE a.campaign_id = ? GROUP BY ALL ORDER BY rankings DESC, p.person_id"""
     with database.read() as cursor:
-        return cursor.sql(query, params=[campaign_id]).to_arrow_table().to_pylist()
+        rows = cursor.sql(query, params=[campaign_id]).to_arrow_table().to_pylist()
+    shown = shown_names(database, campaign_id, {row["person_id"]: row["name"] for row in rows})
+    return [row | {"name": shown[row["person_id"]]} for row in rows]
 
 
 def models(database: Database, campaign_id: int) -> list[dict]:

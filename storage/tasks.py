@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from storage.database import Cursor, Database, itself
 from storage.records import Task, require
 
-_COLUMNS = "task_id, campaign_id, prompt_id, completion_ids, overlap, priority, purpose"
+_COLUMNS = "task_id, campaign_id, prompt_id, completion_ids, overlap, priority, purpose, content_hash"
 
 
 def open_tasks(
@@ -81,7 +81,7 @@ def insert_tasks(cursor: Cursor, drafts: Sequence[Task], run_id: str | None) -> 
         if _identity(t) not in by_set:
             fields = [t.campaign_id, t.prompt_id, t.completion_ids, t.overlap, float(t.priority), t.purpose]
             number = following + len(new)
-            by_set[_identity(t)] = Task(number, *fields)
+            by_set[_identity(t)] = Task(number, *fields, content_hash)
             new.append([number, *fields, run_id, content_hash, now])
     if new:
         with cursor.appender("task") as appender:

@@ -1,4 +1,4 @@
-"""Prompts and completions as Arrow tables, straight from the database: what a snapshot writes.
+"""Prompts, completions and demonstrations as Arrow tables, straight from the database: what a snapshot writes.
 
 Rows never become Python objects on the way. Single records are read in `storage.campaigns`.
 """
@@ -11,8 +11,10 @@ from storage.database import Database
 
 
 def prompt_table(database: Database, campaign_id: int) -> pa.Table:
-    """The campaign's prompts: prompt_id string, messages string (JSON list of {role, content}), split string."""
-    query = """SELECT p.prompt_id, p.messages, p.split FROM campaign_prompt c JOIN prompt p USING (prompt_id)
+    """The campaign's prompts: prompt_id string, messages string (JSON list of {role, content}), split string, tags
+    string (JSON list)."""
+    query = """SELECT p.prompt_id, p.messages, p.split, to_json(p.tags)::VARCHAR AS tags
+               FROM campaign_prompt c JOIN prompt p USING (prompt_id)
                WHERE c.campaign_id = ? ORDER BY c.position"""
     with database.read() as cursor:
         return cursor.sql(query, params=[campaign_id]).to_arrow_table()
@@ -25,3 +27,14 @@ def completion_table(database: Database, ids: Iterable[int]) -> pa.Table:
     wanted = {"ids": [int(completion_id) for completion_id in ids]}
     with database.read() as cursor:
         return cursor.sql(query, params=wanted).to_arrow_table()
+
+
+def demonstration_table(database: Database, campaign_id: int) -> pa.Table:
+    """The campaign's demonstrations, edited answers among them: demonstration_id int64, prompt_id string, text string.
+
+    The id of an edited answer is negative.
+    """
+    query = """SELECT demonstration_id, prompt_id, text FROM demonstration_now WHERE campaign_id = ?
+               ORDER BY prompt_id, demonstration_id"""
+    with database.read() as cursor:
+        return cursor.sql(query, params=[campaign_id]).to_arrow_table()

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import httpx
 
-from storage import people, rankings
+from storage import api_keys, people, rankings
 from storage.database import Database
 from tests.conftest import make_campaign
 
@@ -40,7 +40,7 @@ def seed(folder: Path) -> list[str]:
     keys = []
     for n in range(ANNOTATORS):
         person = people.create_person(database, f"annotator {n}", "annotator")
-        keys.append(people.create_api_key(database, person.id, "kill"))
+        keys.append(api_keys.create_api_key(database, person.id, "kill"))
     database.close()
     return keys
 

@@ -16,7 +16,7 @@ import pytest
 import app
 from pipeline.launch import launch
 from pipeline.services import open_services
-from storage import people, runs
+from storage import api_keys, people, runs
 from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,7 +91,7 @@ def served(tmp_path):
     campaign = add_campaign(services, overlap=2)
     add_tasks(services, campaign)
     admin = people.create_person(services.database, "root", "admin")
-    running.key = people.create_api_key(services.database, admin.id, "test")
+    running.key = api_keys.create_api_key(services.database, admin.id, "test")
     running.run_id = launch(services, "generate", campaign.id, {"k": 2}).id
     services.close()
     (running.folder / "runs" / "behaviour").write_text("wait")

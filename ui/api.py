@@ -8,7 +8,8 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute, Mount
 
 from pipeline.services import Services
-from ui import api_admin, api_annotators, api_leads, api_runs
+from ui import api_admin, api_annotators, api_campaigns, api_leads, api_quality, api_runs, api_tasks
+from ui.answering import Desk
 from ui.api_base import ErrorAnswer, handle_errors
 from ui.auth import Auth
 
@@ -20,19 +21,19 @@ Send `Authorization: Bearer rl_…`. Errors are `{"error": {"field", "found", "e
 422 a wrong value. `x-role` in each operation is the role it needs; `x-max-bytes` the largest body."""
 
 
-def application(services: Services, auth: Auth) -> FastAPI:
+def application(services: Services, auth: Auth, desk: Desk | None = None) -> FastAPI:
     """The API as an app of its own, to be mounted at PREFIX."""
     errors = {code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 409, 413, 422)}
     api = FastAPI(
         title="RankLoop", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None, responses=errors
     )
-    api.state.services, api.state.auth = services, auth
+    api.state.services, api.state.auth, api.state.desk = services, auth, desk or Desk(services)
     handle_errors(api)
-    for part in (api_annotators, api_leads, api_runs, api_admin):
+    for part in (api_annotators, api_campaigns, api_tasks, api_quality, api_leads, api_runs, api_admin):
         api.include_router(part.router)
     return api
 
 
-def routes(services: Services, auth: Auth) -> list[BaseRoute]:
-    """What the server adds to its own routes."""
-    return [Mount(PREFIX, application(services, auth))]
+def routes(services: Services, auth: Auth, desk: Desk | None = None) -> list[BaseRoute]:
+    """What the server adds to its own routes. desk: the one that the annotators' page has too."""
+    return [Mount(PREFIX, application(services, auth, desk))]

@@ -19,17 +19,20 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from pipeline.configs import InvalidOption
+from pipeline.run_life import NotCancellable, NotDeletable
 from pipeline.services import Services
 from pipeline.snapshot import LaunchRefused
 from storage.campaigns import campaign, campaign_by_name, campaigns
 from storage.database import StorageInterrupted
 from storage.interchange import NotImportable
-from storage.people import InvitationInvalid, NameTaken
-from storage.rankings import AlreadyAnswered, SubmissionConflict, UnknownAssignment
+from storage.invitations import InvitationInvalid
+from storage.people import NameTaken
+from storage.prompts import clean
+from storage.rankings import AlreadyAnswered, CampaignClosed, SubmissionConflict, UnknownAssignment
 from storage.records import Campaign, InvalidRecord, Person, Run, shorten
-from storage.runs import run
+from storage.runs import NotResumable, UnknownRun, run
 from ui.auth import Auth
-from ui.run_view import NotCancellable
+from ui.task_answer import Refused
 
 JSON_LIMIT = 1 << 20  # bytes of a request body, 1 MiB
 IMPORT_LIMIT = 1 << 30  # bytes of an uploaded file, 1 GiB
@@ -39,12 +42,17 @@ STATUS_OF = {
     InvalidOption: 422,
     LaunchRefused: 409,
     NotCancellable: 409,
+    NotDeletable: 409,
+    NotResumable: 409,
+    UnknownRun: 404,
     NotImportable: 422,
     SubmissionConflict: 409,
     AlreadyAnswered: 409,
     NameTaken: 409,
     InvitationInvalid: 404,
+    CampaignClosed: 409,
     UnknownAssignment: 404,
+    Refused: 422,
     StorageInterrupted: 503,
 }
 
@@ -161,7 +169,8 @@ def handle_errors(api: FastAPI) -> None:
 
 
 def _answer(status: int, facts: Fault, headers: dict | None = None) -> JSONResponse:
-    return JSONResponse({"error": facts.model_dump()}, status, headers=headers)
+    told = {name: text and clean(text) for name, text in facts.model_dump().items()}
+    return JSONResponse({"error": told}, status, headers=headers)
 
 
 def _http_error(request: Request, error: StarletteHTTPException) -> JSONResponse:

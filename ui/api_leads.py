@@ -1,4 +1,7 @@
-"""The lead's part of the HTTP API: campaigns, files in and out, report, versions, the current policy."""
+"""The lead's part of the HTTP API: files in and out, report, versions, the current policy.
+
+Campaigns are in api_campaigns.py, their tasks in api_tasks.py, the quality of answers in api_quality.py.
+"""
 
 import shutil
 import tempfile
@@ -11,36 +14,17 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import Field
 from starlette.background import BackgroundTask
 
-from pipeline.export import export_raw, export_trl
+from pipeline.export import EXPORTS
 from pipeline.report import report
-from storage.campaigns import campaigns, create_campaign, edit_campaign, policy_history, set_policy
+from storage.campaigns import policy_history, set_policy
 from storage.interchange import import_file
-from storage.records import Campaign, ModelVersion
-from storage.summaries import counts
+from storage.records import ModelVersion
 from storage.versions import version, versions
 from ui.api_base import BEARER, IMPORT_LIMIT, Body, CheckedRoute, Loop, Who, fault, known_campaign, needs
 
 router = APIRouter(route_class=CheckedRoute, tags=["leads"], dependencies=[Security(BEARER)])
 LEAD = needs("lead")
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Text = Annotated[str, Field(max_length=100_000)]
-
-
-class NewCampaign(Body):
-    name: Name
-    criterion: Name = "helpful"
-    guidelines: Text = ""
-    k: int = Field(4, ge=2, le=9)
-    overlap: int = Field(1, ge=1, le=100)
-
-
-class CampaignChange(Body):
-    """What to change; left out, a value stays."""
-
-    criterion: Name | None = None
-    guidelines: Text | None = None
-    overlap: int | None = Field(None, ge=1, le=100)
-    state: Literal["open", "paused", "closed"] | None = None
 
 
 class Promotion(Body):
@@ -48,36 +32,10 @@ class Promotion(Body):
     reason: str = Field("", max_length=2000)
 
 
-def campaign_view(services: Loop, found: Campaign) -> dict:
-    facts = {name: getattr(found, name) for name in ("id", "name", "criterion", "guidelines", "guidelines_version")}
-    facts |= {name: getattr(found, name) for name in ("k", "overlap", "policy", "state")}
-    return facts | {"counts": counts(services.database, found.id)}
-
-
 def version_view(found: ModelVersion) -> dict:
     names = ("name", "role", "parent", "run_id", "data_hash")
     created = found.created.isoformat() if found.created else None
     return {n: getattr(found, n) for n in names} | {"metrics": dict(found.metrics), "created": created}
-
-
-@router.get("/campaigns", openapi_extra=LEAD)
-def list_campaigns(services: Loop) -> list[dict]:
-    """Every campaign with its counts."""
-    return [campaign_view(services, found) for found in campaigns(services.database)]
-
-
-@router.post("/campaigns", status_code=201, openapi_extra=LEAD)
-def add_campaign(services: Loop, wish: NewCampaign) -> dict:
-    """Create a campaign; its name must be free."""
-    return campaign_view(services, create_campaign(services.database, **wish.model_dump()))
-
-
-@router.patch("/campaigns/{campaign}", openapi_extra=LEAD)
-def change_campaign(services: Loop, campaign: str, wish: CampaignChange) -> dict:
-    """Edit a campaign; changed guidelines get a new version number."""
-    found = known_campaign(services, campaign)
-    changes = {name: value for name, value in wish.model_dump().items() if value is not None}
-    return campaign_view(services, edit_campaign(services.database, found.id, **changes))
 
 
 @router.get("/campaigns/{campaign}/policy", openapi_extra=LEAD)
@@ -126,7 +84,7 @@ def import_records(
     campaign: Annotated[str | None, Form(max_length=200)] = None,
     with_annotations: Annotated[bool, Form()] = False,
 ):
-    """Take in a file of records (JSON Lines). 422 where nothing was taken and a line was wrong."""
+    """Take in a file of records (JSON Lines, CSV or Parquet, by its name). 422 where nothing was taken."""
     name = Path(file.filename or "upload.jsonl").name
     with tempfile.TemporaryDirectory(prefix="rankloop-import-") as folder:
         path = Path(folder) / f"upload{Path(name).suffix}"
@@ -137,8 +95,9 @@ def import_records(
 
 
 @router.get("/exports/{form}", openapi_extra=LEAD, response_class=FileResponse)
-def export(services: Loop, form: Literal["trl", "raw"], campaign: str | None = None):
-    """A zip of Parquet files: `trl` has prompt, chosen and rejected; `raw` has every table."""
+def export(services: Loop, form: Literal["trl", "kto", "sft", "csv", "raw"], campaign: str | None = None):
+    """A zip of files. `trl`: prompt, chosen, rejected, and margin where people graded; `kto`: prompt, completion,
+    label from thumbs; `sft`: demonstrations and edited answers; `csv`: for a spreadsheet; `raw`: every table."""
     campaign_id = known_campaign(services, campaign).id if campaign is not None else None
     folder = Path(tempfile.mkdtemp(prefix="rankloop-export-"))
     forget = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
@@ -149,8 +108,9 @@ def export_zip(services: Loop, folder: Path, form: str, campaign_id: int | None)
     """Write the export and one zip of it into the folder; returns the zip. Parquet is compressed already."""
     written, archive = folder / form, folder / f"rankloop-{form}.zip"
     written.mkdir()
-    {"trl": export_trl, "raw": export_raw}[form](services.database, written, campaign_id)
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+    EXPORTS[form](services.database, written, campaign_id)
+    way = zipfile.ZIP_DEFLATED if form == "csv" else zipfile.ZIP_STORED
+    with zipfile.ZipFile(archive, "w", way) as packed:
         for path in sorted(p for p in written.rglob("*") if p.is_file()):
             packed.write(path, path.relative_to(written))
     return archive

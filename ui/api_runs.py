@@ -2,25 +2,32 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query, Request, Security
+from fastapi import APIRouter, Header, Query, Request, Response, Security
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
+from pipeline import run_life
 from pipeline.launch import launch
+from pipeline.preflight import as_json, preflight
+from pipeline.run_directory import RunDirectory
 from pipeline.services import Services
+from storage import run_marks
 from storage.records import ENDED_STATES
 from storage.runs import metrics_offset, run, runs
 from ui.api_base import BEARER, Body, CheckedRoute, Loop, Who, known_campaign, known_run, needs
 from ui.auth import SCOPE_KEY
-from ui.run_view import curve_rows, detail, request_cancel, summary
+from ui.run_view import curve_rows, detail, matching, summary
 
 router = APIRouter(route_class=CheckedRoute, tags=["runs"], dependencies=[Security(BEARER)])
 LEAD = needs("lead")
 LOOK_EVERY = 1.0  # seconds between two looks at storage
+LOG_EVERY = 5.0  # seconds for which one reading of a log serves everybody
 HEARTBEAT_EVERY = 10  # looks without news until a comment keeps the connection open and the role is asked again
 
 
@@ -33,16 +40,31 @@ class NewRun(Body):
     models: dict[str, str] = Field({}, max_length=10, description="version names by place: policy, against, reward")
 
 
+class Again(Body):
+    """Options that differ from the first run's."""
+
+    options: dict[str, float | int | str | bool] = Field({}, max_length=100)
+
+
+class Marks(Body):
+    note: str | None = Field(None, max_length=4000)
+    tags: list[str] | None = Field(None, max_length=20)
+    priority: float | None = Field(None, ge=-1e6, le=1e6)
+
+
 @router.get("/runs", openapi_extra=LEAD)
 def list_runs(
     services: Loop,
     kind: str | None = None,
     campaign: str | None = None,
+    state: str | None = None,
+    search: Annotated[str, Query(max_length=200)] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[dict]:
-    """Runs, newest first."""
+    """Runs, newest first; search looks in ids, notes and tags."""
     campaign_id = known_campaign(services, campaign).id if campaign is not None else None
-    return [summary(services, found) for found in runs(services.database, kind, campaign_id, limit)]
+    found = matching(runs(services.database, kind, campaign_id), search, state)
+    return [summary(services, one) for one in found[:limit]]
 
 
 @router.post("/runs", status_code=201, openapi_extra=LEAD)
@@ -52,6 +74,13 @@ def start_run(services: Loop, who: Who, wish: NewRun) -> dict:
     campaign_id = None if anywhere else known_campaign(services, wish.campaign).id
     started = launch(services, wish.kind, campaign_id, wish.options, wish.models, who.id)
     return summary(services, started)
+
+
+@router.post("/runs/preflight", openapi_extra=LEAD)
+def look_before(services: Loop, wish: NewRun) -> dict:
+    """What starting this run now would meet: {"ready", "findings": [{"level", "about", "said"}]}; starts nothing."""
+    campaign_id = known_campaign(services, wish.campaign).id if wish.campaign is not None else None
+    return as_json(preflight(services, wish.kind, campaign_id, wish.options, wish.models))
 
 
 @router.get("/runs/{run_id}", openapi_extra=LEAD)
@@ -70,8 +99,40 @@ def read_metrics(services: Loop, run_id: str) -> list[dict]:
 def cancel_run(services: Loop, run_id: str) -> dict:
     """Ask a run to save a checkpoint and end; 409 where it has ended."""
     found = known_run(services, run_id)
-    request_cancel(services, found)
+    run_life.request_cancel(services, found)
     return summary(services, found)
+
+
+@router.post("/runs/{run_id}/resume", openapi_extra=LEAD)
+def resume_run(services: Loop, who: Who, run_id: str) -> dict:
+    """Queue a failed or cancelled run again, from its last checkpoint; 409 where that cannot be."""
+    return summary(services, run_life.resume(services, known_run(services, run_id), who.name))
+
+
+@router.post("/runs/{run_id}/again", status_code=201, openapi_extra=LEAD)
+def run_again(services: Loop, who: Who, run_id: str, wish: Again) -> dict:
+    """Start a new run like this one on today's data, with some options changed."""
+    return summary(services, run_life.again(services, known_run(services, run_id), wish.options, who.id))
+
+
+@router.patch("/runs/{run_id}", openapi_extra=LEAD)
+def mark_run(services: Loop, who: Who, run_id: str, wish: Marks) -> dict:
+    """Change the note, the tags or the place in the queue; left out, a value stays."""
+    found = known_run(services, run_id)
+    if wish.note is not None:
+        found = run_marks.set_note(services.database, run_id, wish.note, who.id)
+    if wish.tags is not None:
+        found = run_marks.set_tags(services.database, run_id, wish.tags, who.id)
+    if wish.priority is not None:
+        found = run_marks.set_priority(services.database, run_id, wish.priority, who.id)
+    return summary(services, found)
+
+
+@router.delete("/runs/{run_id}", status_code=204, openapi_extra=LEAD)
+def delete_run(services: Loop, who: Who, run_id: str) -> Response:
+    """Delete an ended run with its files; 409 while something needs what it made."""
+    run_life.delete(services, known_run(services, run_id), who.name)
+    return Response(status_code=204)
 
 
 @router.get("/runs/{run_id}/events", openapi_extra=LEAD, response_class=StreamingResponse)
@@ -94,7 +155,7 @@ async def follow_run(
 
 async def events(request: Request, services: Services, run_id: str, known: int) -> AsyncIterator[str]:
     """The stream's pieces until the run has ended, the reader has gone or may no longer read."""
-    offset, told, quiet = -1, None, 0
+    offset, told, logged, quiet = -1, None, None, 0
     while True:
         rows, offset, view = await to_thread.run_sync(look, services, run_id, known, offset)
         quiet += 1
@@ -104,6 +165,9 @@ async def events(request: Request, services: Services, run_id: str, known: int) 
         if (news := _without_clock(view)) != told:
             yield event("run", view)
             told, quiet = news, 0
+        if (said := await to_thread.run_sync(behind, services, run_id)) != logged:
+            yield event("log", said)
+            logged = said
         if view["state"] in ENDED_STATES:
             yield event("end", {"state": view["state"]})
             return
@@ -121,8 +185,21 @@ def look(services: Services, run_id: str, known: int, offset: int) -> tuple[list
     """
     found = run(services.database, run_id)
     now = metrics_offset(services.database, run_id)
-    rows = curve_rows(services, run_id)[known:] if now != offset else []
+    rows = curve_rows(services, run_id, known) if now != offset else []
     return rows, now, summary(services, found)
+
+
+def behind(services: Services, run_id: str) -> dict:
+    """The end of the log and what the job uses; one reading serves all who watch within a few seconds."""
+    return _behind(services, run_id, int(time.monotonic() / LOG_EVERY))
+
+
+@lru_cache(64)
+def _behind(services: Services, run_id: str, _moment: int) -> dict:
+    found = run(services.database, run_id)
+    tail = RunDirectory(services.directory(found)).log_tail(20)
+    use = services.backend.usage(found.handle) if found.handle and found.state == "running" else ""
+    return {"tail": tail, "use": use}
 
 
 def _asked_again(request: Request) -> Request:

@@ -3,7 +3,7 @@
 A person is known by a signed cookie or by a bearer API key, and by nothing else: not by address, not by what
 the page says. The cookie names the person and their session epoch, so that it survives a restart of the server
 and ends when the person signs out everywhere. Roles are read from storage at each request. Passwords, keys and
-invitations are storage.people's; the pages to sign in are ui.sign_in's; whole requests are stopped in ui.guard.
+invitations are storage's; the pages to sign in are ui.sign_in's; whole requests are stopped in ui.guard.
 """
 
 import hashlib
@@ -22,21 +22,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.services import Services
-from storage import people
+from storage import api_keys, people
 from storage.records import Person
 
 COOKIE = "rankloop_session"
+WHO_COOKIE = "rankloop_person"  # tells the board's script whose answers it keeps; proves nothing
 SESSION_SECONDS = 30 * 24 * 3600
+HUB_SESSION_SECONDS = 24 * 3600  # then the Hub is asked again whether somebody may still come in
 OPERATOR = "admin"  # the account that the one-time link signs in
 SCOPE_KEY = "rankloop.person"  # where one request remembers who sent it
 
 
 class Auth:
-    """Knows people by cookie or key, for one data folder. Holds the unused one-time tokens, in memory only."""
+    """Knows people by cookie or key, for one data folder. Holds the unused one-time tokens, in memory only.
 
-    def __init__(self, services: Services, secret: str):
-        self.services = services
+    url is the address that people open, where it is known; framed says that pages stand in the frame of another
+    site, as on a Space: the cookie then has to travel into it.
+    """
+
+    def __init__(self, services: Services, secret: str, url: str = "", framed: bool = False):
+        self.services, self.url, self.framed = services, url.rstrip("/"), framed
         self.signer = URLSafeTimedSerializer(secret, salt="rankloop-session")
+        self.short_lived = URLSafeTimedSerializer(secret, salt="rankloop-hub-sign-in")
         self.failures_by_name, self.failures_by_address = Attempts(8), Attempts(40)
         self._tokens: set[str] = set()
         self._lock = threading.Lock()
@@ -51,18 +58,21 @@ class Auth:
     def _look_up(self, request: Request) -> Person | None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return people.person_by_api_key(self.services.database, key.strip())
+            return api_keys.person_by_api_key(self.services.database, key.strip())
         return self.person_of_cookie(request.cookies.get(COOKIE, ""))
 
     def person_of_cookie(self, cookie: str) -> Person | None:
-        """The person a session cookie was made for, while it is signed by us, young enough and not signed out."""
+        """The person a session cookie was made for, while it is signed by us, young enough, not signed out, and the
+        account is active."""
         try:
-            session = self.signer.loads(cookie, max_age=SESSION_SECONDS)
+            session, made = self.signer.loads(cookie, max_age=SESSION_SECONDS, return_timestamp=True)
             person_id, epoch = int(session["person"]), int(session["epoch"])
         except (BadSignature, KeyError, TypeError, ValueError):
             return None
+        if session.get("hub") and time.time() - made.timestamp() > HUB_SESSION_SECONDS:
+            return None
         person = people.person(self.services.database, person_id)
-        if person is None or people.session_epoch(self.services.database, person_id) != epoch:
+        if person is None or not person.active or people.session_epoch(self.services.database, person_id) != epoch:
             return None
         return person
 
@@ -89,17 +99,44 @@ class Auth:
         person = self.person_of(request)
         return str(person.id) if person else None
 
-    def sign_in(self, response: Response, request: Request, person: Person) -> Response:
-        """The response with a session cookie for the person."""
+    def sign_in(self, response: Response, request: Request, person: Person, way: str = "password") -> Response:
+        """The response with a session cookie for the person; way: password, link, invitation or hub."""
         epoch = people.session_epoch(self.services.database, person.id)
-        value = self.signer.dumps({"person": person.id, "epoch": epoch})
-        response.set_cookie(COOKIE, value, max_age=SESSION_SECONDS, **cookie_flags(request))
-        return response
+        session = {"person": person.id, "epoch": epoch} | ({"hub": 1} if way == "hub" else {})
+        lasts = HUB_SESSION_SECONDS if way == "hub" else SESSION_SECONDS
+        people.note_sign_in(self.services.database, person.id, way)
+        response = self.set_cookie(response, request, COOKIE, self.signer.dumps(session), lasts)
+        return self.set_cookie(response, request, WHO_COOKIE, self.browser_key(person.id), lasts, secret=False)
 
     def sign_out(self, response: Response, request: Request) -> Response:
-        """The response that takes the cookie away."""
-        response.delete_cookie(COOKIE, **cookie_flags(request))
+        """The response that takes the cookies away."""
+        response = self.set_cookie(response, request, COOKIE, "", 0)
+        return self.set_cookie(response, request, WHO_COOKIE, "", 0, secret=False)
+
+    def browser_key(self, person_id: int) -> str:
+        """Under which name a browser keeps a person's unsent answers: another for each person and installation."""
+        return digest(f"browser {person_id} {self.signer.secret_key!r}")[:16]
+
+    def set_cookie(
+        self, response: Response, request: Request, name: str, value: str, seconds: int, secret: bool = True
+    ) -> Response:
+        """The response with a cookie, which scripts cannot read while it is secret.
+
+        Lax; on a Space SameSite=None and Secure, and within a frame Partitioned too, because browsers that refuse
+        cookies of other sites keep partitioned ones. Other sites then send it along: ui.guard refuses them.
+        """
+        flags = {"httponly": secret, "secure": over_https(request), "path": "/"}
+        framed = self.framed and flags["secure"]
+        response.set_cookie(name, value, max_age=seconds, samesite="none" if framed else "lax", **flags)
+        if framed and request.headers.get("sec-fetch-dest") == "iframe":
+            key, line = response.raw_headers[-1]
+            response.raw_headers[-1] = (key, line + b"; Partitioned")
         return response
+
+    def address(self, request: Request) -> str:
+        """Scheme and host as people open them: the settings' address, else the one of this request."""
+        scheme = "https" if over_https(request) else request.url.scheme
+        return self.url or f"{scheme}://{request.headers.get('host', 'localhost')}"
 
     def sign_out_everywhere(self, person: Person) -> None:
         """End every session of the person, on every device."""
@@ -167,10 +204,9 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def cookie_flags(request: Request) -> dict:
-    """How the cookie may travel. On https it must also reach a Space inside the Hub's frame."""
-    https = request.headers.get("x-forwarded-proto", request.url.scheme).split(",")[0].strip() == "https"
-    return {"httponly": True, "secure": https, "samesite": "none" if https else "lax", "path": "/"}
+def over_https(request: Request) -> bool:
+    """Whether the browser speaks https to us, perhaps through a proxy: decides about the sender's own cookie only."""
+    return request.headers.get("x-forwarded-proto", request.url.scheme).split(",")[0].strip() == "https"
 
 
 def secret_of(data: Path, given: str | None = None) -> str:

@@ -26,7 +26,13 @@ class Panel:
 
 LOSS = Panel("Loss", (("loss", "train"), ("eval/loss", "eval")))
 LEARNING_RATE = Panel("Learning rate", (("learning_rate", "learning rate"),))
-TIMES = ("time/generate", "sampling"), ("time/score", "scoring"), ("time/logprob", "log-probs"), ("time/train", "steps")
+TIMES = (
+    ("time/generate", "sampling"),
+    ("time/score", "scoring"),
+    ("time/logprob", "log-probs"),
+    ("time/rollout", "rollout"),
+    ("time/update", "steps"),
+)
 KL = Panel("KL to the reference", (("objective/kl", "KL"),), "nats per completion", low=0.0)
 WINS = Panel("Preferred side wins", (("rewards/accuracies", "train"), ("eval/accuracy", "eval")), line=0.5)
 MARGIN = Panel("Reward margin", (("rewards/margins", "train"), ("eval/margin", "eval")), line=0.0)
@@ -41,9 +47,10 @@ PANELS = {
         KL,
         Panel("Completion length", (("len/mean", "tokens"),), "tokens"),
         ENDED,
-        Panel("Entropy", (("objective/entropy", "entropy"),), "nats"),
+        Panel("Entropy", (("objective/entropy", "of samples"), ("policy/entropy", "of the policy")), "nats"),
         Panel("Clipped updates", (("policy/clipfrac", "policy"), ("value/clipfrac", "value")), low=0.0),
         Panel("Value function", (("value/loss", "loss"), ("value/explained_var", "explained variance"))),
+        Panel("Learning rate", (("lr", "learning rate"),)),
         Panel("Time per rollout", TIMES, "seconds", low=0.0),
     ),
 }

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 from pipeline.configs import CONFIGS, InvalidOption
+from pipeline.export import EXPORTS, MEANINGS
 from pipeline.first_start import FirstStartFailed, InvalidBaseModel
 from pipeline.simulate_http import ServerRefused
 from pipeline.snapshot import LaunchRefused
@@ -21,7 +22,7 @@ from storage.database import DatabaseInUse, StorageInterrupted
 from storage.interchange import NotImportable
 from storage.migrations import SchemaRefused
 from storage.records import InvalidRecord
-from ui import verbs_data, verbs_runs
+from ui import verbs_data, verbs_people, verbs_runs
 from ui.settings import Settings
 from ui.verb import Outcome, Refused, WrongUsage
 
@@ -95,20 +96,23 @@ def _option_flags(parser: argparse.ArgumentParser, kind: str, without: Sequence[
             continue
         names = list(dict.fromkeys([f"--{field.name.replace('_', '-')}", f"--{field.name}"]))
         meaning = field.metadata["meaning"].replace("%", "%%")
-        parser.add_argument(
-            *names, dest=f"option_{field.name}", metavar="N", help=f"{meaning} (default {field.default})"
-        )
+        choices = ("yes", "no") if isinstance(field.default, bool) else field.metadata["choices"] or None
+        usual = {True: "yes", False: "no"}[field.default] if isinstance(field.default, bool) else field.default
+        usual = f"{usual:.4g}" if isinstance(usual, float) else usual
+        shown = {"choices": choices} if choices else {"metavar": "N"}
+        parser.add_argument(*names, dest=f"option_{field.name}", **shown, help=f"{meaning} (default {usual})")
 
 
 def _import_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="JSON Lines: one record per line")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="JSON Lines, CSV or Parquet: a record per line or row")
     parser.add_argument("--campaign", metavar="NAME", help="the campaign that gets them; made if it is new")
     parser.add_argument("--with-annotations", action="store_true", help="take in the rankings the file holds, too")
 
 
 def _export_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR")
-    parser.add_argument("--format", choices=("trl", "raw"), default="trl", help="trl: prompt, chosen, rejected")
+    forms = "; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items())
+    parser.add_argument("--format", choices=tuple(EXPORTS), default="trl", help=forms)
     parser.add_argument("--campaign", metavar="NAME", help="one campaign only")
 
 
@@ -165,6 +169,12 @@ def _restore_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a zip that `backup` wrote; the data folder must be empty")
 
 
+def _erase_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the person's name")
+    parser.add_argument("--keep-answers", action="store_true", help='keep the answers as "erased-N", without a link')
+    parser.add_argument("--list", action="store_true", help="only list what holds the answers; erase nothing")
+
+
 VERBS = {
     "import": Verb("take in prompts, completions and rankings", _import_flags, verbs_data.import_files),
     "export": Verb("write what people said as Parquet", _export_flags, verbs_data.export),
@@ -175,5 +185,6 @@ VERBS = {
     "report": Verb("counts, agreement, strengths", _campaign_flag, verbs_data.report),
     "backup": Verb("write everything into one file", _backup_flags, verbs_data.backup),
     "restore": Verb("fill an empty data folder from a backup", _restore_flags, verbs_data.restore),
+    "erase": Verb("erase a person from database and journal", _erase_flags, verbs_people.erase),
     "check": Verb("look for anything that does not fit together", lambda parser: None, verbs_data.check),
 }

@@ -7,7 +7,7 @@ no text of a model or a person is ever part of a template.
 
 import inspect
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 
@@ -52,10 +52,13 @@ class RunChart(gr.HTML):
         return {"type": "object"}
 
 
-def live(run: Mapping, rows: list[dict], panels: list[dict]) -> dict:
-    """The value of a RunChart. The nonce makes the browser notice a value that is equal to the last one."""
-    address = f"api/v1/runs/{run['run']}/events"
-    return {"run": run, "rows": rows, "panels": panels, "events": address, "nonce": secrets.token_hex(4)}
+def live(run: Mapping, rows: list[dict], panels: list[dict], beside: Sequence[dict] = ()) -> dict:
+    """The value of a RunChart; beside: {"run", "rows"} of other runs whose curves are drawn too.
+
+    The nonce makes the browser notice a value that is equal to the last one.
+    """
+    value = {"run": run, "rows": rows, "panels": panels, "beside": list(beside)}
+    return value | {"events": f"api/v1/runs/{run['run']}/events", "nonce": secrets.token_hex(4)}
 
 
 def action(words: str, elem_id: str) -> gr.Button:

@@ -13,10 +13,11 @@ from ui.auth import Auth
 STATIC = Path(__file__).parent / "static"
 PAGES = (  # path, title, the role it needs
     ("", "Rank", "annotator"),
+    ("work", "My work", "annotator"),
     ("campaigns", "Campaigns", "lead"),
     ("runs", "Runs", "lead"),
     ("leaderboard", "Leaderboard", "reviewer"),
-    ("people", "People", "admin"),
+    ("people", "People", "lead"),
 )
 ROLES = {path: role for path, _title, role in PAGES}
 FAST = {"queue": False, "concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}

@@ -1,198 +1,153 @@
-"""The page where people rank: claim a task, show it blind, take the answer, give the next.
+"""The page where people rank: claim tasks, show them blind, take the answer, give the next.
 
-`next_view` and `answer` are plain functions; `routes` puts them at /rank/next and /rank/answer, `build` lays the
-page out. The board calls these routes itself rather than through Gradio's queue, which swallows calls while a
-connection is down: an annotator must be told at once when an answer is not saved. What goes to the browser are
-letters and safe HTML, never completion ids or model names.
+`next_view`, `answer`, `consent`, `renew` and `release` are plain functions; `routes` puts them under /rank, with
+those of ui/own_work.py, and `build` lays the page out. The board calls these routes itself rather than through
+Gradio's queue, which swallows calls while a connection is down: an annotator must be told at once when an answer is
+not saved. What goes to the browser are letters and safe HTML (ui/task_view.py).
 """
 
-import hashlib
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import UTC, date, datetime
+from collections.abc import Mapping
 
-from pydantic import BaseModel, Field, ValidationError
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
 from starlette.routing import Route
 
 from pipeline import first_start
 from pipeline.services import Services
-from storage import campaigns, completions, prompts, rankings, tasks
-from storage.leases import find_assignment
+from storage import consents
 from storage.rankings import AlreadyAnswered, CampaignClosed, SubmissionConflict, UnknownAssignment
-from storage.records import Answer, Assignment, InvalidRecord, Message, Person, Submission
-from ui import markup
+from storage.records import InvalidRecord, Person
+from ui import markup, own_work
+from ui.answering import Desk, after, notice_of, store
 from ui.auth import Auth
 from ui.ranking_board import ranking_board
+from ui.routes import Conflict, route
+from ui.task_answer import Refused, Sent, read
+from ui.task_view import task_view
 
-LETTERS = "ABCDEFGHI"
-
-
-class Sent(BaseModel):
-    """What the board sends: letters from best to worst, under a key it made itself."""
-
-    submission_id: str = Field(min_length=8, max_length=64)
-    assignment: str = Field(min_length=1, max_length=64)
-    kind: str = Field(max_length=16)
-    tiers: list[list[str]] = Field(default=[], max_length=9)
-    seconds: float = Field(default=0.0, ge=0)
+MEMBERS = "There are tasks for invited members only. Ask your lead to add you."
+AHEAD = 2  # tasks beyond the one on the page that it may hold for times without a connection
 
 
-class Refused(ValueError):
-    """An answer that cannot be stored as it is: the text says what was found and what was expected."""
+class Wish(BaseModel):
+    """Which tasks the page wants: of one campaign or any, how many ahead, and which it holds already."""
+
+    campaign: int | None = None
+    ahead: int = Field(0, ge=0, le=AHEAD)
+    have: list[str] = Field([], max_length=20)
 
 
-class Tally:
-    """How many answers each person has given, today and in all; read from storage once, then counted along."""
-
-    def __init__(self, services: Services, today: Callable[[], date] = lambda: datetime.now(UTC).date()):
-        self.services, self.today = services, today
-        self._days: dict[int, dict[str, date]] = {}  # by person: submission id -> the day of it
-        self._lock = threading.Lock()
-
-    def of(self, person_id: int) -> dict:
-        """{"today", "total"} of a person."""
-        with self._lock:
-            days = self._of(person_id)
-            return {"today": sum(day == self.today() for day in days.values()), "total": len(days)}
-
-    def add(self, answer: Answer) -> None:
-        """Count an answer just stored; the same one again changes nothing."""
-        with self._lock:
-            if answer.kind != "skip":
-                self._of(answer.person_id)[answer.submission_id] = answer.created.date()
-
-    def _of(self, person_id: int) -> dict[str, date]:
-        if person_id not in self._days:
-            given = rankings.answers(self.services.database, person_id=person_id)
-            counted = [a for a in given if a.kind != "skip" and a.status != "superseded"]
-            self._days[person_id] = {a.submission_id: a.created.date() for a in counted}
-        return self._days[person_id]
+class Leases(BaseModel):
+    assignments: list[str] = Field([], max_length=20)
 
 
-def next_view(services: Services, tally: Tally, person: Person) -> dict:
-    """What the board shows now: a task, or why there is none. Claims a task for the person."""
-    assignment = services.pool.claim(person.id)
-    if assignment is not None:
-        return {"state": "task", "task": task_view(services, assignment), **tally.of(person.id)}
-    starting = first_start.state(services)
-    if starting is not None:
-        return {"state": "starting", "starting": starting, **tally.of(person.id)}
-    return {"state": "empty", "may_lead": person.may("lead"), **tally.of(person.id)}
+class Agreement(BaseModel):
+    campaign: int
+    version: int
 
 
-def task_view(services: Services, assignment: Assignment) -> dict:
-    """An assignment as the board draws it: letters and safe HTML only."""
-    campaign = campaigns.campaign(services.database, assignment.campaign_id)
-    task = tasks.task(services.database, assignment.task_id)
-    prompt = prompts.prompt(services.database, task.prompt_id)
-    texts = [completion.text for completion in completions.completions(services.database, assignment.shown)]
-    return {
-        "assignment": assignment.id,
-        "campaign": campaign.name,
-        "criterion": campaign.criterion,
-        "guidelines": markup.to_html(campaign.guidelines) if campaign.guidelines.strip() else "",
-        "guidelines_key": f"{campaign.id}.{campaign.guidelines_version}",
-        "prompt": [message_view(message) for message in prompt.messages],
-        "completions": [completion_view(letter, text) for letter, text in zip(LETTERS, texts, strict=False)],
-        "remaining": services.pool.remaining(assignment.person_id),
-    }
+def next_view(desk: Desk, person: Person, wish: Wish = Wish()) -> dict:  # noqa: B008, never changed
+    """What the board shows now: a task and those ahead of it, or why there is none. Claims what is missing."""
+    services, pool = desk.services, desk.services.pool
+    claimed = pool.claim_ahead(person.id, wish.campaign, 1 + wish.ahead)
+    view = {**desk.tally.of(person.id), **standing(desk, person, wish), "may_lead": person.may("lead")}
+    if not claimed:
+        starting = first_start.state(services)
+        if starting is not None:
+            return {"state": "starting", "starting": starting, **view}
+        return {"state": "blocked" if view["blocked"] else "empty", **view}
+    tasks = [{**task_view(services, desk.sheets, one), "remaining": view["left"]} for one in claimed]
+    first, campaign = tasks[0], claimed[0].campaign_id
+    if desk.tally.guidelines_changed(person.id, campaign, first["guidelines_version"]):
+        view["guidelines_changed"] = True
+    ahead = [task for task in tasks[1:] if task["assignment"] not in wish.have]
+    return {"state": "task", "task": first, "ahead": ahead, **view}
 
 
-def message_view(message: Message) -> dict:
-    """One turn of the prompt."""
-    return {"role": message.role, "html": markup.to_html(message.content)}
+def standing(desk: Desk, person: Person, wish: Wish) -> dict:
+    """{"campaigns", "left", "blocked"}: where this person may work, how much is left there, and what is in the way."""
+    pool = desk.services.pool
+    open_to = [
+        {"id": one.id, "name": one.name, "left": pool.remaining(person.id, one.id), "state": one.state}
+        for one in pool.offered(person.id)
+    ]
+    left = sum(one["left"] for one in open_to if wish.campaign in (None, one["id"]))
+    return {"campaigns": open_to, "left": left, "blocked": blocked(desk, person, bool(open_to))}
 
 
-def completion_view(letter: str, text: str) -> dict:
-    """One completion under its letter, with its length and its first words."""
-    words = len(text.split())
-    note = "empty" if not text.strip() else f"{words:,} word{'' if words == 1 else 's'}"
-    return {"letter": letter, "html": markup.to_html(text), "note": note, "snippet": markup.snippet(text)}
+def blocked(desk: Desk, person: Person, may_work: bool) -> list[dict]:
+    """Why open campaigns give this person nothing. Campaigns of others are neither named nor counted."""
+    pool, told = desk.services.pool, []
+    refusals = pool.refusals(person.id)
+    for one in (refusal for refusal in refusals if refusal.code != "members"):
+        why = {"campaign": one.campaign_id, "code": one.code, "message": one.message}
+        if one.code == "consent":
+            setup = pool.setup(one.campaign_id)
+            why |= {"consent": markup.to_html(setup.consent), "version": setup.consent_version}
+        told.append({**why, "name": pool.campaign(one.campaign_id).name})
+    if refusals and not told and not may_work:
+        told.append({"campaign": None, "name": "", "code": "members", "message": MEMBERS})
+    return told
 
 
-def answer(services: Services, tally: Tally, person: Person, sent: Mapping) -> dict:
+def answer(desk: Desk, person: Person, sent: Mapping) -> dict:
     """Store an answer, then claim the next task. Returns the next view with `saved`, or with `notice` where the
-    task was no longer this person's to answer. Raises Refused; whatever else is raised, nothing was stored."""
+    task was no longer this person's to answer. Raises Refused, and Conflict for a revision that came too late;
+    whatever else is raised, nothing was stored."""
+    wish, given = read(Wish, sent), read(Sent, sent)
     try:
-        submission = submission_of(services, person, sent)
-        stored = store(services, person, submission)
+        stored = store(desk, person, given)
     except (UnknownAssignment, AlreadyAnswered, CampaignClosed) as error:
-        return {**next_view(services, tally, person), "saved": None, "notice": notice_of(error)}
-    except (InvalidRecord, SubmissionConflict) as error:
+        if given.revises:
+            raise Conflict(notice_of(error)) from error
+        return {**next_view(desk, person, wish), "saved": None, "notice": notice_of(error)}
+    except SubmissionConflict as error:
+        raise (Conflict if given.revises else Refused)(str(error)) from error
+    except InvalidRecord as error:
         raise Refused(str(error)) from error
-    tally.add(stored)
-    return {**next_view(services, tally, person), "saved": submission.submission_id}
+    desk.tally.add(stored)
+    beside = {"saved": given.submission_id, **after(desk, stored)}
+    return {**next_view(desk, person, wish), **beside}
 
 
-def store(services: Services, person: Person, submission: Submission) -> Answer:
-    """Submit; where the key had carried another answer before (its reply was lost), revise that one."""
-    try:
-        return rankings.submit(services.database, services.pool, person.id, submission)
-    except SubmissionConflict:
-        changed = replace(submission, submission_id=revision_key(submission))
-        return rankings.revise(services.database, person.id, submission.submission_id, changed)
+def renew(desk: Desk, person: Person, sent: Mapping) -> dict:
+    """Make the leases of the tasks that the page holds last; those that are over are left out."""
+    alive = desk.services.pool.renew(person.id, read(Leases, sent).assignments)
+    return {"state": "renewed", "alive": [{"assignment": a.id, "expires": a.expires.isoformat()} for a in alive]}
 
 
-def revision_key(submission: Submission) -> str:
-    """A key made of the changed content, so that sending the change twice stores it once."""
-    content = f"{submission.submission_id} {submission.kind} {submission.tiers}"
-    return hashlib.sha256(content.encode()).hexdigest()
+def release(desk: Desk, person: Person, sent: Mapping) -> dict:
+    """Hand tasks back for a pause; others get them meanwhile. What is not this person's is left alone."""
+    wanted = set(read(Leases, sent).assignments)
+    for assignment in desk.services.pool.in_hand(person.id):
+        if assignment.id in wanted:
+            desk.services.pool.release(assignment.id)
+    return {"state": "released"}
 
 
-def submission_of(services: Services, person: Person, sent: Mapping) -> Submission:
-    """The board's letters as completion ids. Raises Refused, or UnknownAssignment for one that is not theirs."""
-    try:
-        given = Sent.model_validate(sent)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Refused(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    assignment = find_assignment(services.database, given.assignment)
-    if assignment is None or assignment.person_id != person.id:
-        raise UnknownAssignment(given.assignment)
-    ids = dict(zip(LETTERS, assignment.shown, strict=False))
-    strange = [letter for tier in given.tiers for letter in tier if letter not in ids]
-    if strange:
-        raise Refused(f"tiers: found {strange[0]!r}, expected the letters {', '.join(ids)}")
-    tiers = tuple(tuple(ids[letter] for letter in tier) for tier in given.tiers)
-    seconds = min(given.seconds, 86_400.0)
-    return Submission(given.submission_id, given.assignment, given.kind, tiers, seconds)
+def consent(desk: Desk, person: Person, sent: Mapping) -> dict:
+    """Agree to the campaign's consent text as it is now, then the next task. Raises Conflict for an older text."""
+    given = read(Agreement, sent)
+    setup = desk.services.pool.setup(given.campaign)
+    if not setup.consent or given.version != setup.consent_version:
+        raise Conflict("The text has been changed meanwhile. Please read it once more.")
+    consents.agree(desk.services.database, person.id, given.campaign, given.version)
+    return next_view(desk, person, Wish(campaign=given.campaign))
 
 
-def notice_of(error: Exception) -> str:
-    """What the annotator is told when the task was not theirs to answer any more."""
-    if isinstance(error, CampaignClosed):
-        return "The campaign has been closed: your earlier answer to that task stands."
-    if isinstance(error, AlreadyAnswered):
-        return "You had already answered that task, perhaps in another window: the earlier answer stands."
-    return "That task is no longer yours: it was withdrawn, or belongs to another account. Nothing was stored."
-
-
-def routes(services: Services, auth: Auth) -> list[Route]:
-    """The two routes that the board calls."""
-    tally = Tally(services)
-
-    async def on_next(request: Request) -> Response:
-        person = await run_in_threadpool(auth.require_http, request, "annotator")
-        return reply(await run_in_threadpool(next_view, services, tally, person))
-
-    async def on_answer(request: Request) -> Response:
-        person = await run_in_threadpool(auth.require_http, request, "annotator")
-        try:
-            sent = await request.json()
-            return reply(await run_in_threadpool(answer, services, tally, person, sent))
-        except ValueError as error:  # Refused, or no JSON
-            return reply({"error": str(error)}, 422)
-
-    return [Route("/rank/next", on_next, methods=["POST"]), Route("/rank/answer", on_answer, methods=["POST"])]
-
-
-def reply(content: dict, status: int = 200) -> Response:
-    """JSON that no cache keeps."""
-    return JSONResponse(content, status, headers={"cache-control": "no-store"})
+def routes(services: Services, auth: Auth, desk: Desk | None = None) -> list[Route]:
+    """The routes that the board and the page My work call."""
+    desk = desk or Desk(services)
+    calls = {
+        "next": lambda person, sent: next_view(desk, person, read(Wish, sent)),
+        "answer": lambda person, sent: answer(desk, person, sent),
+        "renew": lambda person, sent: renew(desk, person, sent),
+        "release": lambda person, sent: release(desk, person, sent),
+        "consent": lambda person, sent: consent(desk, person, sent),
+        "revise": lambda person, sent: own_work.revise_view(desk, person, sent),
+        "work": lambda person, sent: own_work.work(desk, person, sent),
+        "withdraw": lambda person, sent: own_work.withdraw(desk, person, sent),
+    }
+    return [route(f"/rank/{name}", auth, "annotator", call) for name, call in calls.items()]
 
 
 def build(services: Services, auth: Auth) -> None:

@@ -1,10 +1,10 @@
 """One run as plain values, for the page, the HTTP API and the event stream alike.
 
-Reads storage and the run directory, and leaves the wish to cancel there; changes nothing else. Times
-are seconds; a figure that is not known yet is None.
+Reads storage and the run directory; changes nothing. Times are seconds; a figure that is not known yet is None.
 """
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pipeline.run_directory import RunDirectory
@@ -12,22 +12,10 @@ from pipeline.services import Services
 from storage.campaigns import campaign, campaigns
 from storage.people import person
 from storage.records import ENDED_STATES, Run
-from storage.runs import metrics, runs
+from storage.runs import metrics, runs, unfinished_runs
 from storage.versions import versions
 
-
-class NotCancellable(ValueError):
-    """A run that has ended, or whose directory is not there yet, was asked to end."""
-
-
-def request_cancel(services: Services, run: Run) -> None:
-    """Ask a run to end: the job saves a checkpoint first, the monitor changes its state. Raises NotCancellable."""
-    if run.state in ENDED_STATES:
-        raise NotCancellable(f"run: found {run.id} {run.state}, expected one that has not ended")
-    try:
-        RunDirectory(services.directory(run)).request_cancel()
-    except FileNotFoundError:
-        raise NotCancellable(f"run: found {run.id} still being prepared, expected its directory; try again") from None
+SILENT_SECONDS = 120.0  # a running job that has said nothing for so long is pointed out
 
 
 def summary(services: Services, run: Run, now: datetime | None = None) -> dict:
@@ -38,6 +26,8 @@ def summary(services: Services, run: Run, now: datetime | None = None) -> dict:
     ended = run.state in ENDED_STATES
     step, total = int(status.get("step") or 0), int(status.get("total") or 0)
     until = (run.changed or now) if ended else now
+    heartbeat = status.get("heartbeat")
+    silent = now.timestamp() - heartbeat if run.state == "running" and heartbeat else 0.0
     return {
         "run": run.id,
         "kind": run.kind,
@@ -45,14 +35,26 @@ def summary(services: Services, run: Run, now: datetime | None = None) -> dict:
         "state": run.state,
         "reason": run.reason,
         "created": run.created.isoformat(),
-        "elapsed": round(max(0.0, (until - run.created).total_seconds()), 1),
+        "elapsed": round(max(0.0, (until - (run.started or run.created)).total_seconds()), 1),
         "remaining": None if ended else _remaining(run, step, total, now),
         "step": step,
         "total": total,
         "message": str(status.get("message") or ""),
         "cancelling": not ended and files.cancel_requested(),
         "data_hash": run.data_hash,
+        "silent": round(silent) if silent > SILENT_SECONDS else None,
+        "place": _place(services, run) if run.state == "queued" else None,
+        "note": run.note,
+        "tags": list(run.tags),
+        "priority": run.priority,
+        "resumable": run.state in ("failed", "cancelled") and (files.path / "config.json").is_file(),
     }
+
+
+def _place(services: Services, run: Run) -> int | None:
+    """How many runs start or end before a queued one, plus one."""
+    ids = [one.id for one in unfinished_runs(services.database)]
+    return ids.index(run.id) + 1 if run.id in ids else None
 
 
 def _remaining(run: Run, step: int, total: int, now: datetime) -> float | None:
@@ -82,9 +84,10 @@ def detail(services: Services, run: Run) -> dict:
     }
 
 
-def curve_rows(services: Services, run_id: str) -> list[dict]:
-    """The run's metric rows with figures that JSON cannot say (NaN, infinity) as None."""
-    return [{name: finite(value) for name, value in row.items()} for row in metrics(services.database, run_id)]
+def curve_rows(services: Services, run_id: str, after: int = 0) -> list[dict]:
+    """The run's metric rows but for the first `after`; figures that JSON cannot say (NaN, infinity) are None."""
+    rows = metrics(services.database, run_id, after)
+    return [{name: finite(value) for name, value in row.items()} for row in rows]
 
 
 def finite(value: object) -> object:
@@ -103,6 +106,13 @@ def models(files: RunDirectory) -> dict[str, str]:
 def campaign_name(services: Services, campaign_id: int | None) -> str | None:
     found = campaign(services.database, campaign_id) if campaign_id is not None else None
     return found.name if found else None
+
+
+def matching(found: Sequence[Run], search: str = "", state: str | None = None) -> list[Run]:
+    """The runs in a state whose id, note or tags hold every word of the search."""
+    words = search.lower().split()
+    told = [(one, " ".join([one.id, one.note, *one.tags]).lower()) for one in found]
+    return [one for one, text in told if state in (None, "", one.state) and all(word in text for word in words)]
 
 
 def latest_campaign(services: Services) -> str | None:

@@ -11,16 +11,21 @@ import gradio as gr
 
 from pipeline.configs import CONFIGS, InvalidOption
 from pipeline.launch import NEEDED, OPTIONAL, launch
+from pipeline.preflight import preflight
+from pipeline.run_life import NotCancellable, request_cancel
 from pipeline.services import Services
 from pipeline.snapshot import LaunchRefused
+from storage import run_marks
 from storage.campaigns import campaign_by_name, campaigns
+from storage.records import RUN_STATES
 from storage.runs import run, runs, unfinished_runs
 from storage.versions import versions
+from ui import run_actions
 from ui.auth import Auth
 from ui.charts import escape, panels, wrap
-from ui.components import FAST, ONCE, Panel, RunChart, action, bound, live, refresh_every
-from ui.run_cards import run_facts, run_list
-from ui.run_view import NotCancellable, curve_rows, latest_campaign, request_cancel, summary
+from ui.components import FAST, ONCE, Panel, RunChart, bound, live, refresh_every
+from ui.run_cards import findings, run_facts, run_list
+from ui.run_view import curve_rows, latest_campaign, summary
 
 KINDS = ("reward", "ppo", "dpo", "generate", "evaluate", "starter")
 PLACES = ("policy", "against", "reward")
@@ -51,8 +56,8 @@ def open_page(services: Services, auth: Auth, request: gr.Request):
     )
 
 
-def _shown(services: Services, chosen: str | None) -> tuple:
-    return chosen, run_list(services, chosen), run_live(services, chosen), run_facts(services, chosen)
+def _shown(services: Services, chosen: str | None, search: str = "", state: str = "") -> tuple:
+    return chosen, run_list(services, chosen, search, state), run_live(services, chosen), run_facts(services, chosen)
 
 
 def _choices(services: Services, place: str) -> list[tuple[str, str]]:
@@ -79,25 +84,37 @@ def meaning(kind: str) -> str:
 def start_run(services: Services, auth: Auth, request: gr.Request, kind: str, campaign: str | None, *values: object):
     """Queue a run with the form's values: one model per place, then every option of every kind."""
     who = auth.require(request, "lead")
-    named = {place: str(name) for place, name in zip(PLACES, values, strict=False) if name and name != USUAL}
-    given = zip(option_fields(), values[len(PLACES) :], strict=True)
-    options = {spec.name: value for (one, spec), value in given if one == kind and value is not None}
-    found = campaign_by_name(services.database, campaign) if campaign else None
-    allowed = NEEDED.get(kind, ()) + OPTIONAL.get(kind, ())
-    models = {place: name for place, name in named.items() if place in allowed}
     try:
-        campaign_id = found.id if found and kind != "starter" else None
-        started = launch(services, kind, campaign_id, options, models, who.id)
+        started = launch(services, *_wish(services, kind, campaign, values), who.id)
     except (InvalidOption, LaunchRefused) as refusal:
         return wrap(f'<div class="error">{escape(refusal)}</div>'), gr.skip(), gr.skip(), gr.skip(), gr.skip()
     said = f'<div class="okay">Run <b>{escape(started.id)}</b> is queued. It goes on when you close this page.</div>'
     return wrap(said), *_shown(services, started.id)
 
 
-def act_on_list(services: Services, auth: Auth, event: gr.EventData, request: gr.Request):
+def check_run(services: Services, auth: Auth, request: gr.Request, kind: str, campaign: str | None, *values: object):
+    """What starting it now would meet; starts nothing."""
+    auth.require(request, "lead")
+    return findings(preflight(services, *_wish(services, kind, campaign, values)))
+
+
+def _wish(services: Services, kind: str, campaign: str | None, values: tuple) -> tuple:
+    """(kind, campaign id, options, models) from the form's values."""
+    named = {place: str(name) for place, name in zip(PLACES, values, strict=False) if name and name != USUAL}
+    given = zip(option_fields(), values[len(PLACES) :], strict=True)
+    options = {spec.name: value for (one, spec), value in given if one == kind and value is not None}
+    found = campaign_by_name(services.database, campaign) if campaign else None
+    allowed = NEEDED.get(kind, ()) + OPTIONAL.get(kind, ())
+    models = {place: name for place, name in named.items() if place in allowed}
+    return kind, found.id if found and kind != "starter" else None, options, models
+
+
+def act_on_list(
+    services: Services, auth: Auth, event: gr.EventData, request: gr.Request, search: str = "", state: str = ""
+):
     """A click in the list opens a run."""
     auth.require(request, "lead")
-    return _shown(services, _run_named_in(services, event))
+    return _shown(services, _run_named_in(services, event), search, state)
 
 
 def cancel_run(services: Services, auth: Auth, event: gr.EventData, request: gr.Request):
@@ -118,10 +135,10 @@ def _run_named_in(services: Services, event: gr.EventData) -> str | None:
     return found.id if found else None
 
 
-def refresh(services: Services, auth: Auth, chosen: str | None, request: gr.Request):
+def refresh(services: Services, auth: Auth, chosen: str | None, request: gr.Request, search: str = "", state: str = ""):
     """The list and the facts again; the live view has its own stream."""
     auth.require(request, "lead")
-    return run_list(services, chosen), run_facts(services, chosen)
+    return run_list(services, chosen, search, state), run_facts(services, chosen)
 
 
 def show_end(services: Services, auth: Auth, event: gr.EventData, request: gr.Request):
@@ -130,11 +147,39 @@ def show_end(services: Services, auth: Auth, event: gr.EventData, request: gr.Re
     return _shown(services, _run_named_in(services, event))
 
 
-def run_live(services: Services, run_id: str | None) -> dict | None:
+def run_live(services: Services, run_id: str | None, beside: list[str] | None = None) -> dict | None:
+    """What the live view begins with: the run, its rows, and those of the runs beside it."""
     found = run(services.database, run_id) if run_id else None
     if found is None:
         return None
-    return live(summary(services, found), curve_rows(services, found.id), panels(found.kind))
+    others = run_actions.curves_beside(services, run_id, beside)
+    return live(summary(services, found), curve_rows(services, found.id), panels(found.kind), others)
+
+
+def compare(services: Services, auth: Auth, chosen: str | None, beside: list[str] | None, request: gr.Request):
+    """Draw the curves of other runs beside the shown one's."""
+    auth.require(request, "lead")
+    return run_live(services, chosen, beside)
+
+
+def act_on_run(
+    services: Services,
+    auth: Auth,
+    chosen: str | None,
+    search: str,
+    state: str,
+    event: gr.EventData,
+    request: gr.Request,
+):
+    """Resume, run again or delete; then show what there is to see."""
+    shown, said = run_actions.act(services, auth, chosen, event, request)
+    return (said, *_shown(services, shown, search, state))
+
+
+def marks(services: Services, auth: Auth, chosen: str | None, request: gr.Request):
+    """Note, tags and priority of the chosen run, and which runs may stand beside it."""
+    auth.require(request, "lead")
+    return *run_actions.marks_of(services, chosen), gr.Dropdown(choices=run_actions.others(services, chosen), value=[])
 
 
 # ---- layout
@@ -145,24 +190,38 @@ def build(services: Services, auth: Auth) -> None:
     chosen = gr.State(None)
     with gr.Accordion("Start a run", open=False, elem_id="start-run"):
         kind, campaign, models, groups, options, about = _form()
-        go, said = action("Start run", "start-button"), Panel(elem_id="start-said")
+        with gr.Row():
+            go = gr.Button("Start run", variant="primary", size="md", scale=0, min_width=180, elem_id="start-button")
+            look = gr.Button("Check first", size="md", scale=0, min_width=140, elem_id="check-button")
+        said = Panel(elem_id="start-said")
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280):
+            with gr.Row():
+                search = gr.Textbox(label="Search", placeholder="id, note or tag", max_length=200, min_width=120)
+                state = gr.Dropdown([("any", ""), *RUN_STATES], value="", label="State", min_width=100)
             runs_shown = Panel(elem_id="run-list")
         with gr.Column(scale=3, min_width=320):
-            chart, facts = RunChart(elem_id="run-chart"), Panel(elem_id="run-facts")
-    shown = [chosen, runs_shown, chart, facts]
+            chart, done = RunChart(elem_id="run-chart"), Panel(elem_id="run-done")
+            facts = Panel(elem_id="run-facts")
+            beside, note, tags, priority, keep, kept = _marks_form()
+    shown, filters = [chosen, runs_shown, chart, facts], [search, state]
 
     def on(handler):
         return bound(handler, services, auth)
 
     gr.on(None, on(open_page), None, [*shown, campaign, *models], **FAST)
     kind.change(on(change_kind), kind, [about, *models, *groups], **FAST)
+    look.click(on(check_run), [kind, campaign, *models, *options], said, **ONCE)
     go.click(on(start_run), [kind, campaign, *models, *options], [said, *shown], **ONCE)
-    runs_shown.act(on(act_on_list), None, shown, **ONCE)
+    runs_shown.act(on(act_on_list), filters, shown, **ONCE)
+    facts.act(on(act_on_run), [chosen, *filters], [done, *shown], **ONCE)
+    gr.on([search.input, state.input], on(refresh), [chosen, *filters], [runs_shown, facts], **FAST)
+    chosen.change(on(marks), chosen, [note, tags, priority, beside], **FAST)
+    beside.input(on(compare), [chosen, beside], chart, **FAST)
+    keep.click(bound(run_actions.save_marks, services, auth), [chosen, note, tags, priority], kept, **ONCE)
     chart.cancel(on(cancel_run), None, shown, **ONCE)
     chart.ended(on(show_end), None, shown, **ONCE)
-    refresh_every(3, on(refresh), chosen, [runs_shown, facts])
+    refresh_every(3, on(refresh), [chosen, *filters], [runs_shown, facts])
 
 
 def _form() -> tuple:
@@ -184,9 +243,25 @@ def _form() -> tuple:
     return kind, campaign, models, groups, options, about
 
 
-def _option(spec: Field) -> gr.Number:
+def _marks_form() -> tuple:
+    with gr.Accordion("Compare, note, tags", open=False, elem_id="run-marks"):
+        beside = gr.Dropdown([], label="Curves beside", info="other runs of this kind", multiselect=True, max_choices=3)
+        note = gr.Textbox(label="Note", lines=2, max_length=run_marks.LONGEST_NOTE)
+        with gr.Row():
+            tags = gr.Textbox(label="Tags", info="separated by commas", max_length=800)
+            priority = gr.Number(0, label="Priority", info="in the queue; higher starts earlier")
+        keep = gr.Button("Save", size="md", scale=0, min_width=140, elem_id="marks-button")
+        return beside, note, tags, priority, keep, Panel(elem_id="marks-said")
+
+
+def _option(spec: Field) -> gr.Number | gr.Dropdown | gr.Checkbox:
     whole = isinstance(spec.default, int)
     label = spec.name.replace("_", " ")
+    if isinstance(spec.default, bool):
+        return gr.Checkbox(spec.default, label=label, info=spec.metadata["meaning"], min_width=220)
+    if spec.metadata["choices"]:
+        choices = list(spec.metadata["choices"])
+        return gr.Dropdown(choices, value=spec.default, label=label, info=spec.metadata["meaning"], min_width=220)
     return gr.Number(
         spec.default, label=label, info=spec.metadata["meaning"], precision=0 if whole else None, min_width=220
     )

@@ -4,10 +4,13 @@ Reads nothing by itself and creates nothing on disk.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 BACKENDS = ("local",)
+
+
+HUB_PROVIDER = "https://huggingface.co"
 
 
 class InvalidSetting(ValueError):
@@ -15,17 +18,34 @@ class InvalidSetting(ValueError):
 
 
 @dataclass(frozen=True)
+class HubApp:
+    """What a Space with sign-in knows of itself: the OAuth client that the Hub made for it."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    scopes: str = "openid profile"
+    provider: str = HUB_PROVIDER
+
+
+@dataclass(frozen=True)
 class Settings:
     """What hosting decides. secret signs sessions; empty means one kept in the data folder. url is the address
-    that people open where it is another than host and port, as behind a proxy."""
+    that people open where it is another than host and port, as behind a proxy. hub_…: who gets which role by
+    signing in with Hugging Face, as user names and `org:name`, separated by commas. space: its id, on a Space."""
 
     data: Path = Path("data")
     host: str = "127.0.0.1"
     port: int = 7860
     base_model: str = "starter"
     backend: str = "local"
-    secret: str = ""
+    secret: str = field(default="", repr=False)
     url: str = ""
+    hub_admins: str = ""
+    hub_leads: str = ""
+    hub_reviewers: str = ""
+    hub_annotators: str = ""
+    space: str = field(default="", metadata={"given": False})
+    hub_app: HubApp | None = field(default=None, metadata={"given": False})
 
     def __post_init__(self):
         if self.backend not in BACKENDS:
@@ -36,7 +56,18 @@ class Settings:
     @classmethod
     def variables(cls) -> list[str]:
         """The names of the environment variables, in the order of the fields."""
-        return [f"RANKLOOP_{name.upper()}" for name in cls.__dataclass_fields__]
+        return [f"RANKLOOP_{name.upper()}" for name in cls.given()]
+
+    @classmethod
+    def given(cls) -> list[str]:
+        """The fields that have a variable of their own; the others come from what a Space says."""
+        return [one.name for one in fields(cls) if one.metadata.get("given", True)]
+
+    @property
+    def hub_roles(self) -> dict[str, str]:
+        """Role -> the users and organisations listed for it."""
+        lists = (self.hub_annotators, self.hub_reviewers, self.hub_leads, self.hub_admins)
+        return dict(zip(("annotator", "reviewer", "lead", "admin"), lists, strict=True))
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
@@ -45,8 +76,7 @@ class Settings:
         On a Hugging Face Space (SPACE_ID, SPACE_HOST) the defaults of host and url are those that it needs.
         """
         given = {
-            name: environ.get(variable, "").strip()
-            for name, variable in zip(cls.__dataclass_fields__, cls.variables(), strict=True)
+            name: environ.get(variable, "").strip() for name, variable in zip(cls.given(), cls.variables(), strict=True)
         }
         values: dict = {**_of_space(environ), **{name: value for name, value in given.items() if value}}
         if "port" in values:
@@ -61,5 +91,13 @@ class Settings:
 def _of_space(environ: Mapping[str, str]) -> dict:
     if not environ.get("SPACE_ID"):
         return {}
-    host = environ.get("SPACE_HOST", "")
-    return {"host": "0.0.0.0", **({"url": f"https://{host}"} if host else {})}
+    host = environ.get("SPACE_HOST", "").split(",")[0].strip()
+    known = {"host": "0.0.0.0", "space": environ["SPACE_ID"], **({"url": f"https://{host}"} if host else {})}
+    if environ.get("OAUTH_CLIENT_ID") and environ.get("OAUTH_CLIENT_SECRET"):
+        given = {
+            name: environ[variable]
+            for name, variable in (("scopes", "OAUTH_SCOPES"), ("provider", "OPENID_PROVIDER_URL"))
+            if environ.get(variable)
+        }
+        known["hub_app"] = HubApp(environ["OAUTH_CLIENT_ID"], environ["OAUTH_CLIENT_SECRET"], **given)
+    return known

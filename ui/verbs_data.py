@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.export import export_raw, export_trl
+from pipeline.export import EXPORTS
 from pipeline.first_start import something_to_rank
 from pipeline.report import report as make_report
 from pipeline.simulate import annotators
@@ -19,7 +19,7 @@ from ui.verb import Outcome, WrongUsage, named_campaign, opened, progress
 from ui.verbs_runs import start
 
 SHOWN_REFUSALS = 20
-COUNTS = ("prompts", "completions", "tasks", "preferences", "demonstrations", "rankings", "unchanged")
+COUNTS = ("prompts", "completions", "tasks", "preferences", "demonstrations", "rankings", "checks", "unchanged")
 
 
 def import_files(options: argparse.Namespace, settings: Settings) -> Outcome:
@@ -64,13 +64,12 @@ def _together(told: list[dict], files: list[str]) -> dict:
 
 
 def export(options: argparse.Namespace, settings: Settings) -> Outcome:
-    """Write what people said as Parquet files into a folder."""
+    """Write what people said as Parquet or CSV files into a folder."""
     folder = Path(options.folder)
     folder.mkdir(parents=True, exist_ok=True)
     with opened(settings) as services:
         campaign = named_campaign(services, options.campaign).id if options.campaign else None
-        write = {"trl": export_trl, "raw": export_raw}[options.format]
-        answer = write(services.database, folder, campaign)
+        answer = EXPORTS[options.format](services.database, folder, campaign)
     text = "\n".join(f"{file['path']}  {file['rows']} rows" for file in answer["files"])
     return Outcome(answer, f"{text}\n{answer['ties_dropped']} ties dropped".strip())
 
@@ -135,6 +134,7 @@ def report(options: argparse.Namespace, settings: Settings) -> Outcome:
 
 def _campaign_told(told: dict) -> str:
     lines = [f"{told['name']}: {told['tasks']} tasks, {told['rankings']} rankings, {told['annotators']} annotators"]
+    lines += [f"  ALARM: {words}" for words in told["quality"]["alarms"]]
     lines += [f"  {name:28} {_figure(value)}" for name, value in told["agreement"].items()]
     for row in told["strengths"]:
         interval = f"{_figure(row['win_rate_low'])} to {_figure(row['win_rate_high'])}"

@@ -16,13 +16,31 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pipeline.services import Services
-from ui import api, campaigns_page, leaderboard_page, navigation, people_page, rank_page, runs_page, sign_in, theme
+from ui import (
+    account,
+    api,
+    campaigns_page,
+    leaderboard_page,
+    navigation,
+    offline_board,
+    people_page,
+    preview_page,
+    rank_page,
+    runs_page,
+    sign_in,
+    theme,
+    work_page,
+)
+from ui.answering import Desk
 from ui.auth import Auth, secret_of
-from ui.guard import Guard
+from ui.guard import Guard, same_origin_only
+from ui.hub_sign_in import HubSignIn
 from ui.settings import Settings
 
 LARGEST_BODY = 8 * 1024**3  # bytes of an import; everything else is held to far less by the guard
-LEADS_PAGES = {
+PREVIEW = "preview"  # a page that no bar lists: the Campaigns page links to it
+PAGES = {
+    "work": work_page.build,
     "campaigns": campaigns_page.build,
     "runs": runs_page.build,
     "leaderboard": leaderboard_page.build,
@@ -56,18 +74,26 @@ def build(services: Services, auth: Auth) -> gr.Blocks:
     for path, title, _role in navigation.PAGES[1:]:
         with demo.route(title, f"/{path}", show_in_navbar=False):
             navigation.build(demo, auth, path)
-            LEADS_PAGES[path](services, auth)
+            PAGES[path](services, auth)
+    with demo.route("Preview", f"/{PREVIEW}", show_in_navbar=False):
+        navigation.build(demo, auth, "campaigns")
+        preview_page.build(services, auth)
     return demo
 
 
-def routes(services: Services, auth: Auth) -> list[BaseRoute]:
-    """What is answered beside the pages."""
+def routes(services: Services, auth: Auth, hub: HubSignIn | None = None) -> list[BaseRoute]:
+    """What is answered beside the pages. hub: signing in with Hugging Face, where it is offered."""
+    desk = Desk(services)
     return [
         Route("/healthz", healthz),
         Mount("/vendor", StaticFiles(directory=theme.STATIC / "vendor")),
-        *sign_in.routes(auth),
-        *rank_page.routes(services, auth),
-        *api.routes(services, auth),
+        *sign_in.routes(auth, with_hub=hub is not None),
+        *(hub.routes() if hub else ()),
+        *account.routes(auth),
+        *rank_page.routes(services, auth, desk),
+        *offline_board.routes(auth),
+        *preview_page.routes(auth, desk),
+        *api.routes(services, auth, desk),
     ]
 
 
@@ -81,15 +107,21 @@ def serve(
 ) -> Server:
     """Serve the workbench at the settings' host and port; `ready` is told when it answers. With block, return
     only when it is closed. Raises OSError where the port is taken."""
-    auth = Auth(services, secret_of(services.data, settings.secret))
+    auth = Auth(services, secret_of(services.data, settings.secret), settings.url, framed=bool(settings.space))
+    hub = HubSignIn(auth, settings.hub_app, settings.hub_roles) if settings.hub_app else None
     demo = build(services, auth)
     demo.queue(default_concurrency_limit=None)
-    guard = Middleware(Guard, auth=auth, pages=navigation.ROLES)
+    guard = Middleware(Guard, auth=auth, pages=navigation.ROLES | {PREVIEW: "lead"})
     demo.launch(
         server_name=settings.host,
         server_port=settings.port,
         auth_dependency=auth.username,
-        app_kwargs={"routes": routes(services, auth), "middleware": [guard], "max_body_size": LARGEST_BODY},
+        app_kwargs={
+            "routes": routes(services, auth, hub),
+            "middleware": [guard],
+            "max_body_size": LARGEST_BODY,
+            "lifespan": same_origin_only,
+        },
         ssr_mode=False,
         share=False,
         prevent_thread_lock=True,

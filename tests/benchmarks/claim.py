@@ -2,17 +2,22 @@
 
 Both arms use the same database, writer thread and group commit, and run in turns. Each claim is by a new person,
 so that nobody has to answer in between. The peer keeps a counter of live leases per task, the fastest SQL we found.
+Measured twice: with a pause before each claim, as many annotators would (the latency), and without one (the most
+that goes through; the ratio compares this).
 
-    python -m tests.benchmarks.claim [--tasks 100000] [--annotators 200] [--claims 20] [--rounds 3]
+    python -m tests.benchmarks.claim [--tasks 100000] [--annotators 200] [--claims 20] [--think 0.25] [--rounds 3]
 """
 
 import argparse
 import itertools
 import json
+import os
+import random
 import statistics
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,9 +41,9 @@ ORDER BY priority DESC, task_id LIMIT 1
 """
 
 
-def fill(database: Database, tasks: int) -> None:
-    """That many tasks of two short completions, overlap 3."""
-    campaign = create_campaign(database, "claims", overlap=3)
+def fill(database: Database, tasks: int, overlap: int = 3) -> None:
+    """That many tasks of two short completions."""
+    campaign = create_campaign(database, "claims", overlap=overlap)
     for start in range(0, tasks, PIECE):
         names = [f"q{n}" for n in range(start, min(start + PIECE, tasks))]
         add_prompts(database, campaign.id, [Prompt(n, (Message("user", n),), "train") for n in names])
@@ -58,13 +63,18 @@ def claim_by_sql(database: Database, person_id: int) -> int:
     return database.write(work)
 
 
-def measure(claim: Callable[[int], object], people: itertools.count, annotators: int, claims: int) -> dict:
-    """All annotators claim at once, without a pause: claims per second, and milliseconds per claim."""
+def measure(
+    claim: Callable[[int], object], people: itertools.count, annotators: int, claims: int, think: float
+) -> dict:
+    """All annotators claim, each after a pause of 0.5 to 1.5 times `think` seconds: claims per second, and milliseconds
+    per claim."""
     seconds: list[float] = []
 
     def annotate() -> None:
         for _ in range(claims):
             person_id = next(people)
+            if think:
+                time.sleep(random.uniform(0.5, 1.5) * think)
             started = time.perf_counter()
             claim(person_id)
             seconds.append(time.perf_counter() - started)
@@ -77,7 +87,8 @@ def measure(claim: Callable[[int], object], people: itertools.count, annotators:
         thread.join()
     passed = time.perf_counter() - started
     cuts = statistics.quantiles(seconds, n=100)
-    return {"claims_per_s": len(seconds) / passed, "p50_ms": cuts[49] * 1e3, "p95_ms": cuts[94] * 1e3}
+    figures = {"claims_per_s": len(seconds) / passed}
+    return figures | {f"p{part}_ms": cuts[part - 1] * 1e3 for part in (50, 95, 99)}
 
 
 def median_of(rounds: list[dict]) -> dict:
@@ -90,6 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in {"tasks": 100_000, "annotators": 200, "claims": 20, "rounds": 3}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--think", type=float, default=0.25, help="seconds between two claims of one annotator")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Database(Path(folder)) as database:
         fill(database, given.tasks)
@@ -99,18 +111,27 @@ def main() -> None:
         print(
             f"{given.tasks} tasks, {given.annotators} annotators; pool built in {time.perf_counter() - started:.2f} s"
         )
-        people, ours, peer = itertools.count(1), [], []
-        for _ in range(given.rounds):
-            ours.append(measure(pool.claim, people, given.annotators, given.claims))
-            peer.append(
-                measure(lambda p: claim_by_sql(database, p), people, given.annotators, max(1, given.claims // 10))
-            )
-    print(f"{'arm':<12}{'claims/s':>10}{'p50 ms':>10}{'p95 ms':>10}")
-    for name, rounds in (("pool", ours), ("SQL", peer)):
-        figures = median_of(rounds)
-        print(f"{name:<12}{figures['claims_per_s']:>10}{figures['p50_ms']:>10}{figures['p95_ms']:>10}")
-    ratio = median_of(ours)["claims_per_s"] / median_of(peer)["claims_per_s"]
-    print(json.dumps({"name": "claim", "ratio": round(ratio, 2), "ours": median_of(ours), "peer": median_of(peer)}))
+        arms = {"pool": pool.claim, "SQL": lambda person_id: claim_by_sql(database, person_id)}
+        found = {name: median_of(rounds) for name, rounds in in_turns(arms, given).items()}
+    print(f"load average {os.getloadavg()[0]:.2f}")
+    print(f"{'arm':<8}{'think s':>8}{'claims/s':>10}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}")
+    for (name, think), figures in found.items():
+        print(f"{name:<8}{think:>8}{figures['claims_per_s']:>10}", *(f"{figures[f'p{p}_ms']:>8}" for p in (50, 95, 99)))
+    ours, peer = found["pool", 0.0], found["SQL", 0.0]
+    ratio = round(ours["claims_per_s"] / peer["claims_per_s"], 2)
+    paused = {"ours_with_think": found["pool", given.think], "peer_with_think": found["SQL", given.think]}
+    print(json.dumps({"name": "claim", "ratio": ratio, "ours": ours, "peer": peer, "think_s": given.think, **paused}))
+
+
+def in_turns(arms: dict[str, Callable], given: argparse.Namespace) -> dict[tuple[str, float], list[dict]]:
+    """Each arm with and without a pause, in turns; the peer makes a tenth of the claims, as it is slow."""
+    people, found = itertools.count(1), defaultdict(list)
+    for _ in range(given.rounds):
+        for think in (given.think, 0.0):
+            for name, claim in arms.items():
+                claims = given.claims if name == "pool" else max(1, given.claims // 10)
+                found[name, think].append(measure(claim, people, given.annotators, claims, think))
+    return found
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A job that trains nothing: obeys the run directory's contract as the file `behaviour` beside the runs says.
 
-succeed (default), fail, die (no result, no error), hang (until cancelled), deaf (ignores cancel and SIGTERM),
-wait (until the file `go` stands beside the runs, then succeed). Imports no torch, so tests stay fast.
+succeed (default), fail, die (no result, no error), killed (by signal 9), hang (until cancelled), deaf (ignores
+cancel and SIGTERM), wait (until the file `go` stands beside the runs, then succeed). Imports no torch: tests stay fast.
 """
 
 import json
@@ -30,6 +30,9 @@ def work(run, config):
         raise Refused("found 0 groups, expected at least 1")
     if behaviour == "die":
         os._exit(9)
+    if behaviour == "killed":
+        time.sleep(0.2)  # so that whoever started it sees its end
+        os.kill(os.getpid(), signal.SIGKILL)
     while behaviour in ("hang", "deaf") or (behaviour == "wait" and not (beside / "go").exists()):
         if run.cancel_requested() and behaviour != "deaf":
             raise Cancelled("asked to end")

@@ -46,7 +46,7 @@ def add_tasks(services, campaign, k: int = 3):
     ids = completions.add_completions(services.database, rows)
     sets = [(prompt.id, ids[k * i : k * i + k]) for i, prompt in enumerate(asked)]
     opened = tasks.open_tasks(services.database, campaign.id, sets)
-    services.pool.add(opened)
+    services.pool.learn(opened)
     return opened
 
 

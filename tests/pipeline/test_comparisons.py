@@ -1,9 +1,10 @@
 """Rankings become comparisons by the rule of the README."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from pipeline.comparisons import as_comparisons, comparisons
+from pipeline.comparisons import as_comparisons, comparisons, judged_pairs
 from tests.pipeline.answer_rows import answer_table
 
 
@@ -89,3 +90,18 @@ def test_equals_a_plain_loop_over_random_rankings():
     for pair, row in found.items():
         assert row["preference"] == pytest.approx(wins[pair] / judged[pair])
         assert row["weight"] == pytest.approx(weight[pair])
+
+
+def test_grades_are_averaged_over_those_who_graded_and_signed():
+    answers = answer_table((1, "p", 1, [1, 2], [2, 1]), (1, "p", 2, [1, 2], [1, 2]), (1, "p", 3, [1, 2], [1, 1]))
+    graded = answers.append_column("grade", pa.array([3, None, 0], pa.int8()))
+    row = comparisons(graded).to_pylist()[0]
+    assert row["grade"] == -1.5  # 2 is significantly better, one did not grade, one found them equal
+    assert as_comparisons(comparisons(graded))[0].swapped().grade == 1.5
+    assert comparisons(answers).to_pylist()[0]["grade"] == 0.0
+
+
+def test_every_judgement_of_a_pair_keeps_its_person():
+    rows = judged_pairs(answer_table((1, "p", 7, [9, 4, 5], [1, 2, 2]))).to_pylist()
+    assert [(r["first_id"], r["second_id"], r["outcome"]) for r in rows] == [(4, 9, 0.0), (5, 9, 0.0), (4, 5, 0.5)]
+    assert {r["person_id"] for r in rows} == {7}

@@ -35,6 +35,22 @@ def test_a_wrong_option_is_refused_by_name(options, field):
     assert refusal.value.field == field
 
 
+def test_a_word_is_one_of_its_choices():
+    assert make_config("dpo", {"loss": "ipo"}).loss == "ipo" and make_config("reward").loss == "bradley-terry"
+    with pytest.raises(InvalidOption, match="loss: found kto, expected one of dpo, ipo, cdpo"):
+        make_config("dpo", {"loss": "kto"})
+
+
+@pytest.mark.parametrize(("said", "meant"), [("yes", True), (True, True), ("No", False), (False, False), ("0", False)])
+def test_yes_and_no_may_be_said_in_several_ways(said, meant):
+    assert make_config("reward", {"early_stop": said}).early_stop is meant
+
+
+def test_neither_yes_nor_no_is_refused():
+    with pytest.raises(InvalidOption, match="early_stop: found maybe, expected yes or no"):
+        make_config("reward", {"early_stop": "maybe"})
+
+
 def test_an_unknown_kind_is_refused():
     with pytest.raises(InvalidOption, match="expected one of starter"):
         make_config("magic")

@@ -7,11 +7,13 @@ import torch
 
 from pipeline.configs import DPOConfig
 from pipeline.divergence import completion_log_probs, sampled_kl
-from pipeline.dpo import ENOUGH_STEPS, implicit_reward_of, reference_log_probs, work
-from pipeline.group_trainer import GroupTrainer, Schedule, pass_notes, passes
+from pipeline.dpo import ENOUGH_STEPS, preference_objective, reference_log_probs, work
+from pipeline.group_figures import pass_notes, passes
+from pipeline.group_trainer import GroupTrainer, Schedule
 from pipeline.groups import read_groups
 from pipeline.job import Cancelled, Refused
 from pipeline.policy import load_policy
+from pipeline.preference_losses import POLICY_LOSSES
 from pipeline.run_directory import RunDirectory
 from tests.pipeline.training_data import exact_arithmetic, ranked_rows, training_run
 
@@ -51,7 +53,7 @@ def test_loss_and_gradient_equal_the_pairwise_dpo_loss(tmp_path, tiny_policy, ti
     frozen = reference_log_probs(model, data.train)
     with torch.no_grad():
         model.get_input_embeddings().weight.add_(0.05 * torch.randn_like(model.get_input_embeddings().weight))
-    trainer = GroupTrainer(run, model, data, implicit_reward_of(frozen, 0.3), Schedule(1, 2, 1e-3, 0))
+    trainer = GroupTrainer(run, model, data, preference_objective(frozen, DPOConfig(beta=0.3)), Schedule(1, 2, 1e-3, 0))
     model.zero_grad()
     loss = float(trainer.training_step(model, {"groups": data.train}))
     grad = torch.cat([p.grad.flatten() for p in model.parameters()])
@@ -76,6 +78,15 @@ def exploded_dpo_loss(model, groups, frozen, beta) -> torch.Tensor:
         total = total - pair.weight * (pair.preference * sigma.log() + (1 - pair.preference) * (1 - sigma).log())
         weights += pair.weight
     return total / weights
+
+
+@pytest.mark.parametrize("loss", [name for name in POLICY_LOSSES if name != "dpo"])
+def test_every_loss_trains(tmp_path, tiny_policy_folder, loss):
+    run, result = train(tmp_path / "run", tiny_policy_folder, {"loss": loss, "epochs": 3})
+    steps = [m for m in run.metrics()[0] if "loss" in m]
+    assert steps[-1]["rewards/accuracies"] > 0.6 and steps[-1]["loss"] < steps[0]["loss"]
+    computed = 0 if loss in ("simpo", "orpo") else 24
+    assert result["sizes"]["reference_computed"] == computed
 
 
 def test_a_policy_is_at_distance_zero_from_itself(tiny_policy, tiny_policy_folder):

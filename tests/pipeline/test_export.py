@@ -95,6 +95,9 @@ def test_raw_holds_every_table_and_no_password(db, tmp_path):
     ranked(db, "train", "p", [1, 2, 3], [3, 2, 1])
     rows = {file["path"].rsplit("/", 1)[1]: file["rows"] for file in export_raw(db, tmp_path)["files"]}
     assert rows == {
+        "ratings.parquet": 0,
+        "thumbs.parquet": 0,
+        "flags.parquet": 0,
         "campaigns.parquet": 1,
         "prompts.parquet": 1,
         "completions.parquet": 3,

@@ -4,11 +4,15 @@ import itertools
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from pipeline.group_trainer import GroupTrainer, Schedule, evaluate_groups
+from pipeline.configs import RewardConfig
+from pipeline.group_figures import evaluate_groups
+from pipeline.group_trainer import BestPass, GroupTrainer, Schedule, put_back, trained_weights
 from pipeline.groups import GroupData, read_groups
+from pipeline.job import Refused
 from pipeline.reward import forward, new_reward
-from pipeline.reward_model import score_groups
+from pipeline.reward_model import reward_objective
 from tests.pipeline.training_data import exact_arithmetic, ranked_rows, training_run
 
 
@@ -28,8 +32,15 @@ def data(run, reward) -> GroupData:
     return read_groups(run.data, reward.tokenizer, 512)
 
 
+OBJECTIVE = reward_objective(RewardConfig())
+
+
+def scores_of(reward, groups) -> torch.Tensor:
+    return OBJECTIVE(reward.model, groups).scores
+
+
 def gradient(run, reward, data, **schedule) -> tuple[float, torch.Tensor]:
-    trainer = GroupTrainer(run, reward.model, data, score_groups, Schedule(1, 5, 1e-3, 0, **schedule))
+    trainer = GroupTrainer(run, reward.model, data, OBJECTIVE, Schedule(1, 5, 1e-3, 0, **schedule))
     reward.model.zero_grad()
     loss = trainer.training_step(reward.model, {"groups": data.train})
     return float(loss), torch.cat([p.grad.flatten() for p in reward.model.parameters()])
@@ -66,7 +77,7 @@ def test_each_completion_is_forwarded_once(run, reward, data):
 
     def counting(model, groups):
         seen.extend(itertools.chain.from_iterable(g.ids for g in groups))
-        return score_groups(model, groups)
+        return OBJECTIVE(model, groups)
 
     trainer = GroupTrainer(run, reward.model, data, counting, Schedule(1, 5, 1e-3, 0))
     trainer.training_step(reward.model, {"groups": data.train})
@@ -75,12 +86,12 @@ def test_each_completion_is_forwarded_once(run, reward, data):
 
 def test_centering_adds_the_mean_squared_score(run, reward, data):
     plain, centred = gradient(run, reward, data)[0], gradient(run, reward, data, centering=2.0)[0]
-    scores = score_groups(reward.model, data.train)
+    scores = scores_of(reward, data.train)
     assert centred - plain == pytest.approx(2 * scores.square().mean().item(), rel=1e-4)
 
 
 def test_held_out_nll_equals_the_exploded_one(reward, data):
-    found = evaluate_groups(reward.model, data.train, score_groups, Schedule(1, 5, 1e-3, 0))
+    found = evaluate_groups(reward.model, data.train, OBJECTIVE, 4096).metrics
     assert found["eval/nll"] == pytest.approx(exploded_loss(reward, data).item(), abs=1e-5)
     assert found["eval/nll"] == found["eval/loss"]
 
@@ -88,5 +99,70 @@ def test_held_out_nll_equals_the_exploded_one(reward, data):
 def test_input_dropout_is_on_in_training_steps_only(run, reward, data):
     clean, dropped = (gradient(run, reward, data, input_dropout=share)[0] for share in (0.0, 0.9))
     assert dropped != pytest.approx(clean, abs=1e-6)
-    scores = score_groups(reward.model, data.train)
-    assert torch.equal(scores, score_groups(reward.model, data.train))
+    assert torch.equal(scores_of(reward, data.train), scores_of(reward, data.train))
+
+
+def test_scores_of_an_evaluation_come_in_the_groups_order(reward, data):
+    found = evaluate_groups(reward.model, data.train, OBJECTIVE, 1)
+    assert list(itertools.chain(*found.scores)) == pytest.approx(scores_of(reward, data.train).tolist(), abs=1e-5)
+
+
+def test_a_model_with_nothing_trainable_is_refused_in_a_sentence(run, reward, data):
+    reward.model.requires_grad_(False)
+    with pytest.raises(Refused, match="no weight that may be trained"):
+        GroupTrainer(run, reward.model, data, OBJECTIVE, Schedule(1, 5, 1e-3, 0))
+
+
+def test_a_loss_that_is_no_number_is_refused_in_a_sentence(run, reward, data):
+    with torch.no_grad():
+        reward.model.score.weight.fill_(float("nan"))
+    with pytest.raises(Refused, match="The loss is nan at step 0"):
+        gradient(run, reward, data)
+
+
+def test_three_prompts_train_with_a_batch_of_eight(tmp_path, reward):
+    run = training_run(tmp_path / "few", "reward", {}, rows=ranked_rows(train=3, held_out=0))
+    few = read_groups(run.data, reward.tokenizer, 512)
+    trainer, before = (
+        GroupTrainer(run, reward.model, few, OBJECTIVE, Schedule(2, 8, 1e-2, 0)),
+        scores_of(reward, few.train),
+    )
+    trainer.fit(run)
+    assert trainer.state.global_step == 2 and not torch.equal(before, scores_of(reward, few.train))
+
+
+def test_training_ends_after_two_worse_passes_with_the_weights_of_the_best(run, reward, data, monkeypatch):
+    monkeypatch.setattr("pipeline.group_trainer.ENOUGH_HELD_OUT", 1)
+    losses, kept = iter([0.7, 0.5, 0.6, 0.55, 0.1]), {}
+
+    def evaluated(model, *_):
+        kept[loss := next(losses)] = trained_weights(model)
+        return type("HeldOut", (), {"metrics": {"eval/loss": loss}})
+
+    monkeypatch.setattr("pipeline.group_trainer.evaluate_groups", evaluated)
+    trainer = GroupTrainer(run, reward.model, data, OBJECTIVE, Schedule(5, 5, 1e-3, 0, early_stop=True))
+    trainer.fit(run)
+    assert trainer.state.global_step == 4 and "step 2 of 5" in trainer.notes[0]
+    assert all(torch.equal(p, kept[0.5][name]) for name, p in trained_weights(reward.model).items())
+
+
+def test_a_pass_that_is_told_again_after_a_resume_counts_once(tmp_path, reward):
+    best = BestPass(tmp_path)
+    assert [best.take(reward.model, loss, step) for loss, step in ((0.5, 1), (0.6, 2), (0.6, 2), (0.7, 3))] == [
+        0,
+        1,
+        1,
+        2,
+    ]
+    weights = trained_weights(reward.model)
+    put_back(reward.model, {name: torch.zeros_like(p) for name, p in weights.items()})
+    best.restore(reward.model)
+    assert all(torch.equal(p, weights[name]) for name, p in trained_weights(reward.model).items())
+
+
+def test_a_checkpoint_holds_what_is_trained_and_nothing_else(run, reward, data):
+    reward.model.base_model.requires_grad_(False)
+    trainer = GroupTrainer(run, reward.model, data, OBJECTIVE, Schedule(1, 5, 1e-3, 0))
+    trainer.fit(run)
+    saved = next(run.checkpoints.glob("checkpoint-*/trained.safetensors"))
+    assert list(load_file(saved)) == ["score.weight"]

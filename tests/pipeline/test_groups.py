@@ -27,8 +27,17 @@ def test_a_group_holds_each_completion_once_and_all_its_pairs(tmp_path, tiny_pol
     assert data.sizes["eval_comparisons"] == 6 and data.sizes["train_completions"] == 12
 
 
-def test_swapping_a_pair_flips_its_preference():
-    assert Pair(0, 1, 0.75, 2.0).swapped() == Pair(1, 0, 0.25, 2.0)
+def test_swapping_a_pair_flips_its_preference_and_grade():
+    assert Pair(0, 1, 0.75, 2.0, 1.5).swapped() == Pair(1, 0, 0.25, 2.0, -1.5)
+
+
+def test_grades_are_read_where_there_are_some(tmp_path, tiny_policy):
+    rows = ranked_rows()
+    assert {p.grade for g in read(tmp_path / "old", tiny_policy, rows).train for p in g.pairs} == {0.0}
+    rows["comparisons"] = [{**row, "grade": 2.0 * row["preference"] - 1} for row in rows["comparisons"]]
+    pairs = [p for g in read(tmp_path / "new", tiny_policy, rows).train for p in g.pairs]
+    assert {(p.preference, p.grade) for p in pairs} == {(0.25, -0.5), (0.75, 0.5)}
+    assert collate(read(tmp_path / "again", tiny_policy, rows).train).pairs.grades.abs().max() == 0.5
 
 
 def test_no_comparison_on_train_prompts_is_refused_in_a_sentence(tmp_path, tiny_policy):
@@ -69,7 +78,7 @@ def test_cutting_keeps_the_prompts_end_and_the_completions_start():
 
 def test_pair_indices_run_over_the_whole_batch():
     batch = collate([group("a", [1, 2, 3]), group("b", [2, 2])])
-    assert batch.pairs.tolist() == [[0, 2], [3, 4]] and batch.weights.tolist() == [2, 2]
+    assert batch.pairs.indices.tolist() == [[0, 2], [3, 4]] and batch.pairs.weights.tolist() == [2, 2]
     assert len(batch.sequences) == 5
 
 

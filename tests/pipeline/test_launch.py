@@ -2,10 +2,12 @@
 
 import zipfile
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.configs import InvalidOption
 from pipeline.launch import launch
+from pipeline.reference_cache import FILE, FOLDER, Known, known_log_probs, take_back, write_log_probs
 from pipeline.run_directory import RunDirectory
 from pipeline.snapshot import LaunchRefused
 from storage import campaigns, runs, versions
@@ -48,7 +50,7 @@ def test_a_queued_run_has_all_a_job_needs(services, campaign):
     assert config["models"] == {"policy": {"name": "base", "path": "owner/base"}}
     assert config["sizes"]["comparisons"] == {"train": 15, "eval": 3}
     files = {path.name for path in (services.directory(run) / "data").iterdir()}
-    assert files == {"prompts.parquet", "completions.parquet", "comparisons.parquet"}
+    assert files == {f"{name}.parquet" for name in ("prompts", "completions", "comparisons", "judgements")}
 
 
 def test_the_code_goes_along_and_has_the_same_hash_each_time(services, campaign):
@@ -108,3 +110,15 @@ def test_wrong_options_and_missing_campaigns_leave_nothing_behind(services, camp
     with pytest.raises(LaunchRefused, match="no campaign"):
         launch(services, "reward", None)
     assert list((services.data / "runs").iterdir()) == []
+
+
+def test_a_dpo_run_gets_the_reference_log_probabilities_that_are_known(services, campaign, tmp_path):
+    add_base(services)
+    first = launch(services, "dpo", campaign.id)
+    assert not (services.directory(first) / "data" / FILE).exists()
+    (tmp_path / "artifacts").mkdir()
+    ids = pq.read_table(services.directory(first) / "data" / "completions.parquet")["completion_id"].to_pylist()
+    write_log_probs(tmp_path / "artifacts", "m", [Known("a" * 32, ids[0], -1.5), Known("b" * 32, 10**9, -2.5)])
+    take_back(services.data / FOLDER, "base", tmp_path / "artifacts")
+    second = launch(services, "dpo", campaign.id)
+    assert known_log_probs(services.directory(second) / "data", "m") == {"a" * 32: -1.5}

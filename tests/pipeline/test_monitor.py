@@ -9,6 +9,7 @@ import pytest
 from pipeline import intake
 from pipeline.launch import launch
 from pipeline.monitor import Monitor
+from pipeline.reference_cache import FOLDER, Known, write_log_probs
 from pipeline.run_directory import RunDirectory
 from pipeline.services import open_services
 from storage import runs, tasks, versions
@@ -276,3 +277,14 @@ def test_what_a_job_writes_while_it_is_looked_at_is_not_left_out(services, campa
     monkeypatch.undo()
     assert monitor.wait(run.id).state == "succeeded"
     assert len(runs.pieces(services.database, run.id)) == len(list((directory.artifacts / "completions").iterdir()))
+
+
+def test_reference_log_probabilities_of_a_dpo_run_are_kept_once(services, campaign):
+    run = launch(services, "dpo", campaign.id)
+    directory = RunDirectory(services.directory(run))
+    write_log_probs(directory.artifacts, "m", [Known("a" * 32, 1, -1.5)])
+    assert [intake.take_in_reference(services, run, directory) for _ in range(2)] == [1, 0]
+    assert len(list((services.data / FOLDER).iterdir())) == 1
+    other = launch(services, "reward", campaign.id)
+    write_log_probs(directory.artifacts, "m", [Known("b" * 32, 2, -1.5)])
+    assert intake.take_in_reference(services, other, directory) == 0

@@ -1,16 +1,23 @@
 """The reward model: its score, its file format, its training and what it refuses."""
 
 import json
+import math
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaForSequenceClassification,
+)
 
 from pipeline.job import Cancelled, Refused, run_job
 from pipeline.policy import completion_ids, prompt_ids
 from pipeline.reward import forward, new_reward, normalised, save_reward, score_tokens, spread
-from pipeline.reward_model import load_reward, score_texts, work
+from pipeline.reward_model import load_reward, score_texts, with_spread, work
 from pipeline.run_directory import RunDirectory
+from tests.pipeline.conftest import tiny_model, tiny_tokenizer
 from tests.pipeline.training_data import TEXTS, exact_arithmetic, ranked_rows, training_run
 
 ITEMS = [([{"role": "user", "content": "Write a short story."}], text) for text in TEXTS]
@@ -69,6 +76,78 @@ def test_the_end_token_is_scored_also_where_it_is_the_pad_token(tiny_policy_fold
     same = load_reward(tmp_path / "model", "cpu")
     assert score_texts(same, ITEMS) == pytest.approx(distinct, abs=1e-5)
     assert same.model.config.pad_token_id is None
+
+
+def test_the_result_reports_on_held_out_prompts(tmp_path, tiny_policy_folder):
+    run, result = train(tmp_path / "run", tiny_policy_folder)
+    report = json.loads((run.artifacts / "report.json").read_text())
+    assert report == json.loads(json.dumps(result["report"]))
+    assert report["held_out"]["accuracy"] == pytest.approx(result["metrics"]["eval/accuracy"])
+    assert report["held_out"]["nll"] == pytest.approx(result["metrics"]["eval/nll"], abs=1e-5)
+    assert report["longer_wins"]["accuracy"] == result["metrics"]["eval/longer_wins"]
+    assert report["by_source"]["tiny | tiny"]["comparisons"] == 12 and len(report["by_length_difference"]) == 3
+
+
+def test_a_ranking_loss_trains_too(tmp_path, tiny_policy_folder):
+    run, result = train(tmp_path / "run", tiny_policy_folder, {"loss": "plackett-luce"})
+    assert run.metrics()[0][0]["loss"] == pytest.approx(math.log(24), abs=0.5)
+    assert result["metrics"]["eval/accuracy"] > 0.8
+
+
+def test_graded_margins_ask_for_wider_leads(tmp_path, tiny_policy_folder):
+    rows = ranked_rows()
+    rows["comparisons"] = [{**row, "grade": 6 * row["preference"] - 3} for row in rows["comparisons"]]
+    leads = [
+        train(tmp_path / name, tiny_policy_folder, {"margin_scale": scale}, rows)[1]["metrics"]["eval/margin"]
+        for name, scale in (("plain", 0.0), ("graded", 1.0))
+    ]
+    assert leads[1] > leads[0] + 0.1
+
+
+def test_a_reward_model_goes_on_from_the_head_of_another(tmp_path, tiny_policy_folder, exact):
+    first = new_reward(tiny_policy_folder, 3, 512, "cpu")
+    save_reward(first, tmp_path / "first")
+    again = new_reward(tmp_path / "first", 0, 512, "cpu")
+    assert torch.equal(again.model.score.weight, first.model.score.weight)
+    run = training_run(tmp_path / "run", "reward", {"policy": tiny_policy_folder, "base": tmp_path / "first"}, QUICK)
+    assert work(run, run.config())["metrics"]["eval/accuracy"] > 0.8
+
+
+def test_an_encoder_with_a_classification_head_can_be_the_base(tmp_path, exact):
+    tokenizer = tiny_tokenizer()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = BertConfig(vocab_size=len(tokenizer), num_labels=1, max_position_embeddings=128, **sizes)
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    run, result = train(tmp_path / "run", tmp_path / "bert")
+    assert any("BertForSequenceClassification" in note and "not shared" in note for note in result["notes"])
+    reward = load_reward(run.model, "cpu")
+    alone = [score_texts(reward, [item])[0] for item in ITEMS]
+    assert score_texts(reward, ITEMS) == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_policy_is_no_reward_model(tiny_policy_folder):
+    with pytest.raises(Refused, match="no trained reward head"):
+        load_reward(tiny_policy_folder, "cpu")
+
+
+def test_a_classifier_of_several_labels_cannot_be_the_base(tmp_path):
+    tokenizer = tiny_tokenizer()
+    config = tiny_model(tokenizer).config
+    config.num_labels = 3
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path / "three")
+    tokenizer.save_pretrained(tmp_path / "three")
+    with pytest.raises(Refused, match="cannot be the base of a reward model"):
+        new_reward(tmp_path / "three", 0, 512, "cpu")
+
+
+def test_scores_that_are_no_numbers_are_refused_in_a_sentence(tmp_path, tiny_policy_folder):
+    reward = new_reward(tiny_policy_folder, 0, 512, "cpu")
+    with torch.no_grad():
+        reward.model.score.weight.fill_(math.nan)
+    run = training_run(tmp_path / "run", "reward", {"policy": tiny_policy_folder})
+    with pytest.raises(Refused, match="The reward's mean is nan"):
+        with_spread(run, reward, "tiny")
 
 
 def test_the_head_starts_small_and_by_the_seed(tiny_policy_folder):

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from pipeline.actor_critic import ActorCritic, sampling_log_probs
+from pipeline.advantages import rewarded
 from pipeline.configs import PPOConfig
 from pipeline.job import Refused
 from pipeline.policy import load_policy
-from pipeline.rollout import TrainPrompt, collect, generator, prompts_at, scored
-from pipeline.sampling import Sampled
+from pipeline.roles import Reference
+from pipeline.rollout import Collector, TrainPrompt, generator, prompts_at
+from pipeline.score_scale import ScoreScale
 from tests.pipeline.training_data import exact_arithmetic
 
 PROMPTS = [TrainPrompt([{"role": "user", "content": str(n)}], [5 + n, 9]) for n in range(3)]
@@ -25,7 +27,8 @@ def actor(monkeypatch, tiny_policy) -> ActorCritic:
 
 def rollout(actor, folder, scorer=lambda items: [0.0] * len(items), options=OPTIONS):
     batch = prompts_at(PROMPTS, 0, 8, 0)
-    return collect(actor, load_policy(folder, "cpu"), scorer, batch, options, 0.1, generator(0))
+    collector = Collector(actor, Reference(load_policy(folder, "cpu")), scorer, options)
+    return collector.collect(batch, 0.1, generator(0), ScoreScale("none"))
 
 
 def test_three_prompts_fill_a_batch_of_eight_evenly():
@@ -55,10 +58,10 @@ def test_the_reward_reaches_every_token_of_its_completion_through_the_returns(ac
     assert flat.mean().item() == pytest.approx(0, abs=1e-5) and flat.var(unbiased=False).item() == pytest.approx(1)
 
 
-def test_a_completion_that_did_not_end_pays_the_penalty(tiny_policy):
-    samples = [Sampled([8, tiny_policy.eos_ids[0]], True), Sampled([8, 9], False)]
-    found = scored(tiny_policy, lambda items: [1.0, 1.0], PROMPTS[:2], samples, 1.5)
-    assert found.tolist() == [1.0, -0.5]
+@pytest.mark.parametrize(("how", "expected"), [("subtract", [1.0, -0.5]), ("replace", [1.0, -1.5])])
+def test_10_a_completion_that_did_not_end_pays_the_penalty(how, expected):
+    options = PPOConfig(missing_eos_penalty=1.5, missing_eos=how)
+    assert rewarded(torch.ones(2), [True, False], ScoreScale("none"), options).tolist() == expected
 
 
 def test_a_score_that_is_no_number_is_refused(actor, tiny_policy_folder):
@@ -83,7 +86,7 @@ def test_the_pad_id_has_no_mass(tiny_policy):
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 def test_temperature_divides_the_logits_of_every_log_probability(monkeypatch, tiny_policy, temperature):
     exact_arithmetic(monkeypatch)
-    found, _ = ActorCritic(tiny_policy, temperature).figures([([5, 6], [7])])
+    found = ActorCritic(tiny_policy, temperature).figures([([5, 6], [7])]).log_probs
     logits = tiny_policy.model(input_ids=torch.tensor([[5, 6]])).logits[0, -1] / temperature
     logits[tiny_policy.pad_id] = -torch.inf
     assert found.item() == pytest.approx(logits.log_softmax(-1)[7].item(), abs=1e-5)

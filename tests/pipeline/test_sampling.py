@@ -38,6 +38,16 @@ def test_every_end_of_sequence_id_stops_a_row(tiny_policy):
         assert not set(sampled.tokens[:-1]) & set(tiny_policy.eos_ids)
 
 
+def test_next_to_no_work_is_done_on_rows_that_have_ended(tiny_policy):
+    tiny_policy.model.generation_config.eos_token_id = list(range(40, 100))
+    widths = []
+    hook = lambda module, inputs, settings: widths.append(len(settings["input_ids"]))  # noqa: E731
+    tiny_policy.model.register_forward_pre_hook(hook, with_kwargs=True)
+    found = sample(tiny_policy, prompts(tiny_policy, 64), 30, seed=1)
+    assert sum(widths) <= 8 / 7 * sum(len(one.tokens) for one in found)  # ended rows leave when an eighth has
+    assert widths == sorted(widths, reverse=True) and widths[-1] < 16
+
+
 def test_a_row_that_does_not_end_has_all_its_tokens(tiny_policy):
     found = sample(tiny_policy, prompts(tiny_policy), 3, seed=1)
     assert all(len(s.tokens) == 3 for s in found if not s.ended) and not all(s.ended for s in found)

@@ -8,7 +8,9 @@ from pipeline.launch import launch
 from pipeline.monitor import Monitor
 from pipeline.simulate import gold_by_model, simulate
 from storage import people, rankings
+from storage.details import Scale
 from storage.records import Completion
+from storage.setups import edit_setup
 from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, open_folder
 
 
@@ -50,6 +52,19 @@ def test_without_noise_the_ranking_is_the_gold_order_whatever_was_shown(services
     for answer in rankings.answers(services.database, campaign.id):
         by_task.setdefault(answer.task_id, set()).add(answer.ranks)
     assert all(len(ranks) == 1 for ranks in by_task.values())
+
+
+@pytest.mark.parametrize("form", ["pairwise", "ratings", "thumbs"])
+def test_every_form_is_answered_with_what_it_asks_for(services, campaign, form):
+    asked = {"form": form, "rationale": "required", "rationale_min": 20, "min_seconds": 5.0, "on_fast": "exclude"}
+    edit_setup(services.database, campaign.id, **asked, scales=[Scale("clear"), Scale("overall", overall=True)][:2])
+    assert simulate(services, 2, noise=0)["rankings"] == 12
+    table = rankings.answer_table(services.database, campaign.id)
+    kinds = {"pairwise": {"ranking", "all_bad"}, "ratings": {"ratings"}, "thumbs": {"thumbs"}}[form]
+    assert table.num_rows == 12 and set(table["kind"].to_pylist()) <= kinds
+    agreed = {}
+    for task, ranks in zip(table["task_id"].to_pylist(), table["ranks"].to_pylist(), strict=True):
+        assert agreed.setdefault(task, ranks) == ranks
 
 
 def test_one_campaign_only(services, campaign):

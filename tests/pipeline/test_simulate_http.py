@@ -78,3 +78,26 @@ def test_an_admins_key_makes_a_key_for_each_annotator():
     transport = httpx.MockTransport(Server(1))
     assert keys_for("http://here", "rl_admin", ["sim-1", "sim-2"], transport) == ["rl_1", "rl_2"]
     assert keys_for("http://here", "rl_plain", ["sim-1", "sim-2"], transport) == ["rl_plain"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "parts"),
+    [
+        ({"form": "pairwise"}, "ranking", {"grade"}),
+        ({"form": "ratings", "scales": [{"name": "clear", "low": 1, "high": 5}]}, "ratings", {"ratings"}),
+        ({"form": "thumbs", "rationale": "required", "rationale_min": 5}, "thumbs", {"thumbs", "rationale"}),
+    ],
+)
+def test_the_form_that_the_server_asks_for_is_answered_in_letters(asked, kind, parts):
+    class Asking(Server):
+        def answer(self, request):
+            told = super().answer(request)
+            claimed = told.status_code == 200 and request.url.path.endswith("/claim")
+            return httpx.Response(200, json=told.json() | asked) if claimed else told
+
+    server = Asking(tasks=1)
+    simulate(server, 1)
+    (body,) = server.stored.values()
+    assert body["kind"] == kind and set(body["detail"]) - {"both_good"} == parts
+    for name in {"ratings", "thumbs"} & parts:
+        assert set(body["detail"][name]) == set("ABC")

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.snapshot import LaunchRefused, content_hash, freeze
 from storage import rankings
+from storage.prompts import add_demonstrations, prompts
 from tests.pipeline.small_campaign import add_campaign, add_tasks, open_folder, rank_all
 
 
@@ -30,6 +31,18 @@ def test_prompts_are_written_with_their_messages_and_split(services, tmp_path):
     rows = pq.read_table(tmp_path / "prompts.parquet").to_pylist()
     assert {json.loads(row["messages"])[0]["content"] for row in rows} == {f"Question {n}?" for n in range(6)}
     assert frozen.sizes == {"prompts": {"train": 5, "eval": 1}}
+
+
+def test_ppo_gets_the_demonstrations_where_there_are_any(services, tmp_path):
+    campaign = add_campaign(services)
+    asked = prompts(services.database, campaign.id)[0].id
+    without = freeze(services.database, campaign.id, "ppo")
+    add_demonstrations(services.database, campaign.id, [(asked, "Cut the onion.")])
+    frozen = freeze(services.database, campaign.id, "ppo")
+    frozen.write(tmp_path)
+    rows = pq.read_table(tmp_path / "demonstrations.parquet").to_pylist()
+    assert [(row["prompt_id"], row["text"]) for row in rows] == [(asked, "Cut the onion.")]
+    assert frozen.data_hash != without.data_hash and "demonstrations" not in without.tables
 
 
 def test_preference_data_hold_only_what_was_compared(services):

@@ -62,6 +62,13 @@ def test_several_tasks_can_be_claimed_at_once_and_stay_the_same(db):
     assert [a.id for a in Assignments(db).claim_ahead(person, count=3)] == first
 
 
+def test_nobody_holds_several_tasks_where_others_would_miss_them(db):
+    make_campaign(db, tasks=4, overlap=1)
+    pool, ann, ben = Assignments(db), someone(db), someone(db, "ben")
+    assert pool.claim(ben)
+    assert len(pool.claim_ahead(ann, count=3)) == 2  # of three: one is left for the other who is at work
+
+
 def test_a_campaign_with_a_higher_priority_comes_first(db):
     make_campaign(db, "one")
     two = make_campaign(db, "two")
@@ -105,7 +112,9 @@ def test_who_fails_the_gold_tasks_is_paused_until_a_lead_says_otherwise(db):
     edit_setup(db, made.campaign.id, gold_share=0.5, gold_after=2, on_fail="pause")
     while assignment := pool.claim(person):
         answer(db, pool, person, assignment, tuple((c,) for c in sorted(assignment.shown, reverse=True)))
-    assert pool.refusals(person)[0].message.startswith("You are paused here: gold tasks: 0% agreement over 2")
+    (state,) = members.annotator_states(db, made.campaign.id)
+    assert state.reason == "gold tasks: 0% agreement over 2, expected at least 70%"
+    assert pool.refusals(person)[0].message.startswith("You are paused here: too many of your answers differ")
     members.set_annotator_state(db, made.campaign.id, person, "active", "talked it over")
     assert pool.claim(person) is not None
     assert Assignments(db).failing(made.campaign.id, person) is None
@@ -147,3 +156,31 @@ def test_agreement_counts_pairs_and_halves_ties():
     assert agreement(None, "all_bad", None) == 1
     assert agreement((1, 2), "all_bad", None) == 0
     assert agreement((1, 2), "skip", None) is None
+
+
+def test_what_is_left_counts_down_by_one_whatever_the_task(db):
+    made = make_campaign(db, tasks=24, overlap=1)
+    pool, person = Assignments(db), someone(db)
+    gold(db, made, "training")
+    gold(db, made, "test", count=2)
+    gold(db, made, count=24)
+    edit_setup(db, made.campaign.id, gold_share=0.25, repeat_share=0.1)
+    left, purposes = [pool.remaining(person)], set()
+    while assignment := pool.claim(person):
+        assert pool.remaining(person) == left[-1]
+        purposes.add(answer(db, pool, person, assignment).purpose)
+        left.append(pool.remaining(person))
+    assert purposes == {"work", "training", "test", "gold", "repeat"}
+    assert left == list(range(len(left) - 1, -1, -1))
+
+
+def test_what_is_left_ends_with_the_quota(db):
+    made = make_campaign(db, tasks=9)
+    pool, person = Assignments(db), someone(db)
+    gold(db, made, count=9)
+    edit_setup(db, made.campaign.id, gold_share=0.3, quota=5)
+    left = [pool.remaining(person)]
+    while assignment := pool.claim(person):
+        answer(db, pool, person, assignment)
+        left.append(pool.remaining(person))
+    assert left == list(range(len(left) - 1, -1, -1))

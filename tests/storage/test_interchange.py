@@ -7,6 +7,7 @@ import pytest
 
 from storage.assignments import Assignments
 from storage.campaigns import campaign_by_name, campaigns, create_campaign
+from storage.checks import checks
 from storage.completions import completions_of
 from storage.database import Database
 from storage.import_batch import balanced
@@ -70,6 +71,54 @@ def test_the_same_id_with_other_messages_is_refused(db):
     report = take(db, record(), record() | {"prompt": "Another?"})
     assert [(one.line, one.field) for one in report.refused] == [(2, "messages")]
     assert counts(report) == {"prompts": 1, "completions": 2, "tasks": 1}
+
+
+def test_an_id_that_another_campaign_uses_for_other_messages_is_kept_apart(db):
+    take(db, record())
+    other = record() | {"prompt": "Another?"}
+    assert counts(take(db, other, campaign_name="second")) == {"prompts": 1, "completions": 2, "tasks": 1}
+    assert [one.id for one in prompts(db, 2)] == ["p1@2"]
+    assert counts(take(db, other, campaign_name="second")) == {"unchanged": 1}
+    assert [one.field for one in take(db, record() | {"prompt": "A third?"}, campaign_name="second").refused]
+
+
+def test_a_shared_prompt_keeps_its_id_in_every_campaign(db):
+    take(db, record())
+    take(db, record(), campaign_name="second")
+    assert [one.id for one in prompts(db, 2)] == ["p1"]
+
+
+def known(ranks, purpose="gold", **more):
+    return record(count=3) | {"check": {"purpose": purpose, "ranks": ranks, "explanation": "so", **more}}
+
+
+def test_a_known_answer_opens_a_check_and_no_task_for_all(db):
+    report = take(db, known({"c0": 2, "c1": 9, "c2": 2}))
+    assert counts(report) == {"prompts": 1, "completions": 3, "checks": 1}
+    ((task, check),) = checks(db, 1)
+    assert (task.purpose, check.ranks, check.explanation) == ("gold", (1, 2, 1), "so")
+    assert counts(take(db, known({"c0": 2, "c1": 9, "c2": 2}))) == {"unchanged": 1}
+
+
+def test_another_known_answer_replaces_the_first_and_the_pool_learns_it(db):
+    pool = Assignments(db)
+    take(db, known({"c0": 1, "c1": 2, "c2": 3}, "training"))
+    take(db, known(None, "training"))
+    assert [check.ranks for _, check in checks(db, 1)] == [None]
+    assignment = pool.claim(create_person(db, "ann", "annotator").id)
+    assert assignment.purpose == "training"
+
+
+@pytest.mark.parametrize(
+    "ranks", [{"c0": 1, "c1": 2}, {"c0": 1, "c1": 1, "c2": 1}, {"c0": 1, "c1": 2, "x": 3}, "c0", {"c0": 0, "c1": 1}]
+)
+def test_a_known_answer_that_says_too_little_is_refused(db, ranks):
+    assert [one.field.startswith("check.ranks") for one in take(db, known(ranks)).refused] == [True]
+
+
+def test_a_check_beside_a_preference_is_refused(db):
+    row = {"prompt": "Hi?", "chosen": "a", "rejected": "b", "check": {"ranks": None}}
+    assert [one.field for one in take(db, row).refused] == ["check"]
 
 
 def test_equal_messages_with_another_split_are_refused(db):
@@ -216,7 +265,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(db):
 
 def test_other_formats_are_refused_as_a_whole(db, tmp_path):
     with pytest.raises(NotImportable, match="JSON Lines"):
-        take(db, record(), name="set.parquet")
+        take(db, record(), name="set.xlsx")
     (tmp_path / "set.jsonl").write_bytes(b"PAR1....")
     with pytest.raises(NotImportable, match="Parquet"):
         import_file(db, None, tmp_path / "set.jsonl")

@@ -1,31 +1,27 @@
-"""Accounts: names, passwords, roles, invitations, keys, signing out everywhere."""
+"""Accounts: names, roles, active or not, signing out everywhere, accounts of the Hub."""
 
 import threading
 
 import pytest
 
+from storage import people as accounts
+from storage.assignments import Assignments
 from storage.people import (
-    InvitationInvalid,
     NameTaken,
-    api_keys,
     bump_session_epoch,
-    check_password,
-    create_api_key,
-    create_invitation,
     create_person,
     find_or_create,
-    invitation_role,
+    note_sign_in,
     people,
     person,
-    person_by_api_key,
     person_by_name,
-    redeem_invitation,
-    revoke_api_key,
+    person_of_hub,
     session_epoch,
-    set_password,
+    set_active,
     set_role,
 )
-from storage.records import InvalidRecord
+from storage.rankings import submit
+from storage.records import InvalidRecord, Submission
 
 
 def test_names_are_unique_whatever_their_case(db):
@@ -53,25 +49,6 @@ def test_of_two_people_who_take_a_name_at_once_one_gets_it(db):
     assert len(people(db)) == 1
 
 
-def test_only_the_right_password_lets_in(db):
-    ann = create_person(db, "Ann", "annotator", "first password")
-    assert check_password(db, "ann", "first password") == ann
-    assert check_password(db, "ann", "other") is None
-    assert check_password(db, "nobody", "first password") is None
-
-
-def test_a_new_password_replaces_the_old_one(db):
-    ann = create_person(db, "Ann", "annotator", "first password")
-    set_password(db, ann.id, "second password")
-    assert check_password(db, "Ann", "first password") is None
-    assert check_password(db, "Ann", "second password") == ann
-
-
-def test_without_a_password_nobody_signs_in_by_name(db):
-    create_person(db, "Ann", "annotator")
-    assert check_password(db, "Ann", "") is None
-
-
 def test_roles_change_and_wrong_ones_are_refused(db):
     ann = create_person(db, "Ann", "annotator")
     assert set_role(db, ann.id, "lead").role == "lead"
@@ -89,56 +66,42 @@ def test_find_or_create_keeps_kinds_apart(db):
     assert find_or_create(db, "Ann", "imported") == imported
 
 
-def test_an_invitation_works_as_often_as_it_says(db):
-    token = create_invitation(db, "reviewer", None, uses=2)
-    assert invitation_role(db, token) == "reviewer"
-    assert redeem_invitation(db, token, "Ann", "long password").role == "reviewer"
-    redeem_invitation(db, token, "Bob", "long password")
-    with pytest.raises(InvitationInvalid):
-        redeem_invitation(db, token, "Cem", "long password")
-    assert invitation_role(db, token) is None
-
-
-def test_an_expired_or_unknown_invitation_is_worth_nothing(db):
-    token = create_invitation(db, "annotator", None, hours=-1)
-    for worthless in (token, "made-up"):
-        with pytest.raises(InvitationInvalid):
-            redeem_invitation(db, worthless, "Ann", "long password")
-
-
-def test_a_taken_name_does_not_use_up_the_invitation(db):
-    create_person(db, "Ann", "annotator")
-    token = create_invitation(db, "annotator", None)
-    with pytest.raises(NameTaken):
-        redeem_invitation(db, token, "Ann", "long password")
-    assert redeem_invitation(db, token, "Bob", "long password").name == "Bob"
-
-
-def test_an_api_key_names_its_person_until_it_is_revoked(db):
-    ann = create_person(db, "Ann", "lead")
-    key = create_api_key(db, ann.id, "laptop")
-    assert key.startswith("rl_")
-    assert person_by_api_key(db, key) == ann
-    [shown] = api_keys(db, ann.id)
-    assert shown.label == "laptop"
-    revoke_api_key(db, shown.id)
-    assert person_by_api_key(db, key) is None
-    assert api_keys(db, ann.id) == []
-
-
-def test_neither_tokens_nor_keys_nor_passwords_are_stored(db):
-    ann = create_person(db, "Ann", "lead", "the password")
-    secrets = [create_api_key(db, ann.id, "x"), create_invitation(db, "lead", ann.id), "the password"]
-    with db.read() as cursor:
-        rows = [
-            cursor.execute(f"SELECT * FROM {table}").fetchall()
-            for table in ("api_key", "invitation", "person_password")
-        ]
-    assert not any(secret in str(rows) for secret in secrets)
-
-
 def test_signing_out_everywhere_starts_a_new_epoch(db):
     ann = create_person(db, "Ann", "lead")
     assert session_epoch(db, ann.id) == 0
     bump_session_epoch(db, ann.id)
     assert session_epoch(db, ann.id) == 1
+
+
+def test_a_deactivated_person_is_marked_and_signed_out(db):
+    ann = create_person(db, "Ann", "lead")
+    assert not set_active(db, ann.id, False).active
+    assert session_epoch(db, ann.id) == 1
+    assert set_active(db, ann.id, True).active
+
+
+def test_an_account_tells_what_the_person_did(campaign_with_tasks):
+    db, pool = campaign_with_tasks.database, Assignments(campaign_with_tasks.database)
+    ann = create_person(db, "Ann", "annotator")
+    assert accounts.account(db, ann.id).seen is None
+    held = pool.claim(ann.id)
+    submit(db, pool, ann.id, Submission("key-00001", held.id, "ranking", tuple((one,) for one in held.shown)))
+    told = accounts.account(db, ann.id)
+    assert (told.answers, told.campaigns) == (1, (campaign_with_tasks.campaign.id,))
+    note_sign_in(db, ann.id, "password")
+    assert accounts.account(db, ann.id).seen > told.seen
+
+
+def test_the_hub_is_known_by_its_own_id_and_never_takes_an_account_over(db):
+    local = create_person(db, "Ann", "admin")
+    first = person_of_hub(db, "huggingface", "id-1", "Ann", "annotator")
+    assert first.id != local.id
+    assert first.name == "Ann (2)"
+    assert person_of_hub(db, "huggingface", "id-1", "Renamed", "annotator") == first
+
+
+def test_a_role_given_on_the_page_lasts_until_the_list_changes(db):
+    ann = person_of_hub(db, "huggingface", "id-1", "ann", "annotator")
+    set_role(db, ann.id, "reviewer")
+    assert person_of_hub(db, "huggingface", "id-1", "ann", "annotator").role == "reviewer"
+    assert person_of_hub(db, "huggingface", "id-1", "ann", "lead").role == "lead"

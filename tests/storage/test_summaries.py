@@ -69,6 +69,7 @@ def test_each_model_has_a_row(db, ranked):
 @pytest.mark.parametrize("name", QUERIES)
 def test_every_raw_table_can_be_read_for_one_campaign_and_for_all(db, ranked, name):
     rows = {"campaigns": 1, "prompts": 3, "completions": 12, "tasks": 3, "answers": 5, "people": 2, "demonstrations": 0}
+    rows |= {"ratings": 0, "thumbs": 0, "flags": 0}
     for campaign_id in (ranked.campaign.id, None):
         assert stream(db, name, campaign_id, lambda reader: reader.read_all().num_rows) == rows[name]
     assert stream(db, name, 99, lambda reader: reader.read_all().num_rows) == 0

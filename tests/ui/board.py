@@ -4,6 +4,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from storage import people
 from storage.completions import completions
+from storage.details import Detail
 from storage.rankings import answers
 from storage.records import Person
 from tests.ui.conftest import PASSWORD, Bench
@@ -35,10 +36,15 @@ class Board:
     def __exit__(self, *_) -> None:
         self.context.close()
 
-    def open(self) -> None:
+    def open(self, query: str = "") -> None:
         """Load the page and wait until the board shows something."""
-        self.page.goto(self.bench.url)
+        self.page.goto(self.bench.url + query)
         self.page.locator("[data-ready='1']").wait_for()
+
+    def revise(self, number: int = -1) -> None:
+        """Load the page to change that one of this person's answers."""
+        answer = answers(self.bench.services.database, person_id=self.person.id)[number]
+        self.open(f"/?revise={answer.submission_id}")
 
     def texts(self) -> list[str]:
         """The completions as shown, A first."""
@@ -82,6 +88,29 @@ class Board:
                 texts = [one.text for one in completions(database, task.completion_ids)]
                 found.append(dict(zip(texts, answer.ranks, strict=True)))
         return found
+
+    def last(self) -> dict:
+        """The newest answer in storage: kind, ranks by text, and the parts of its detail by text."""
+        database = self.bench.services.database
+        answer = answers(database, person_id=self.person.id)[-1]
+        task = self.bench.services.pool.task(answer.task_id)
+        texts = {one.id: one.text for one in completions(database, task.completion_ids)}
+        told = {name: value for name, value in vars(Detail.from_json(answer.detail)).items() if value}
+        for name in ("ratings", "thumbs", "flags", "flag_notes"):
+            if name in told:
+                told[name] = {texts[completion]: value for completion, value in told[name].items()}
+        if "edited" in told:
+            told["edited"] = texts[told["edited"]]
+        ranks = dict(zip(texts.values(), answer.ranks or (), strict=False))
+        return {"kind": answer.kind, "ranks": ranks, "status": answer.status, **told}
+
+    def wait_for_answers(self, count: int) -> None:
+        """Wait until that many of this person's answers are in storage."""
+        for _ in range(100):
+            if len(self.kinds()) >= count:
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"found {len(self.kinds())} answers after 5 s, expected {count}")
 
     def kinds(self) -> list[str]:
         """The kinds of this person's answers, oldest first."""

@@ -11,6 +11,15 @@ export const cases = (Charts) => {
     'a series leaves out rows without a finite value': () => {
       equal(Charts.series([{ step: 1, loss: 2 }, { step: 2 }, { step: 3, loss: null }, { step: 4, loss: 1 }], 'loss'), [[1, 2], [4, 1]]);
     },
+    'what a resumed run says again takes the place of what it said before': () => {
+      const rows = [[1, 5], [2, 4], [3, 9], [2, 3], [3, 2]].map(([step, loss]) => ({ step, loss }));
+      equal(Charts.series(rows, 'loss'), [[1, 5], [2, 3], [3, 2]]);
+    },
+    'smoothing keeps a constant, starts at the first value and calms a jump': () => {
+      equal(Charts.smoothed([[1, 2], [2, 2]], 0.9).map(([, v]) => Number(v.toFixed(9))), [2, 2]);
+      equal(Charts.smoothed([[1, 0], [2, 1]], 0.5).map(([, v]) => Number(v.toFixed(4))), [0, 0.6667]);
+      equal(Charts.smoothed([[1, 5], [2, 7]], 0), [[1, 5], [2, 7]]);
+    },
     'metrics outside the panels get a panel each, counters and texts none': () => {
       const rows = [{ step: 1, time: 5, loss: 1, other: 2, episodes: 3, sample: 'text' }];
       const { known, extra } = Charts.filled(rows, [panel(), { title: 'u', series: [['absent', 'absent']] }]);

@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from pipeline.services import Services, open_services
 from storage import campaigns, completions, people, prompts, tasks, versions
+from storage.checks import add_check
 from storage.records import Campaign, Message, ModelVersion, Person, Prompt
+from storage.setups import edit_setup
 from ui import workbench
 from ui.settings import Settings
 
@@ -43,13 +45,20 @@ class Bench:
         self.count += 1
         return people.create_person(self.services.database, f"{role} {self.count}", role, PASSWORD)
 
-    def campaign(self, sets: list[list[str]], messages: list[Message] | None = None, **options) -> Campaign:
-        """The only open campaign, with a task for each set of texts; models are called secret-model-N."""
+    def campaign(
+        self, sets: list[list[str]], messages: list[Message] | None = None, setup: Mapping | None = None, **options
+    ) -> Campaign:
+        """The only open campaign, with a task for each set of texts; models are called secret-model-N.
+
+        setup: fields of storage.setups.Setup that differ from the defaults.
+        """
         database = self.services.database
         for other in campaigns.campaigns(database):
             campaigns.edit_campaign(database, other.id, state="paused")
         self.count += 1
         made = campaigns.create_campaign(database, f"campaign {self.count}", **options)
+        if setup:
+            edit_setup(database, made.id, **setup)
         opened = []
         for number, texts in enumerate(sets):
             asked = messages or [Message("user", f"Question {number} of campaign {self.count}?")]
@@ -59,6 +68,13 @@ class Bench:
             opened.append((prompt.id, completions.add_completions(database, rows)))
         tasks.open_tasks(database, made.id, opened)
         return made
+
+    def training(self, campaign: Campaign, explanation: str) -> None:
+        """A training task of the campaign's first prompt: its completions are expected in the order of their ids."""
+        task = tasks.tasks(self.services.database, campaign.id)[0]
+        ids = sorted(task.completion_ids)
+        ranks = range(1, len(ids) + 1)
+        add_check(self.services.database, campaign.id, task.prompt_id, ids, ranks, "training", explanation)
 
     def close(self) -> None:
         """Stop the server and the database."""

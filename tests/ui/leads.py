@@ -35,6 +35,9 @@ class IdleBackend:
     def alive(self, handle):
         return True
 
+    def usage(self, handle):
+        return "1.0 GiB of memory"
+
     def cancel(self, handle, force=False):
         self.asked.append(handle)
 
@@ -87,7 +90,7 @@ def new_campaign(services: Services, name: str = "talk", sets: int = 2, overlap:
     ids = completions.add_completions(services.database, rows)
     groups = [(p.id, ids[3 * n : 3 * n + 3]) for n, p in enumerate(asked)]
     opened = tasks.open_tasks(services.database, made.id, groups)
-    services.pool.add(opened)
+    services.pool.learn(opened)
     return made, opened
 
 

@@ -8,7 +8,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from storage import campaigns, people, runs, versions
+from storage import api_keys, campaigns, runs, versions
 from storage.records import ModelVersion
 from storage.runs import add_metrics, set_state
 from tests.ui.leads import new_campaign, new_person, new_run, new_services, session_of
@@ -34,7 +34,7 @@ class Loop:
     def client(self, role: str | None) -> TestClient:
         headers = {}
         if role:
-            headers["Authorization"] = f"Bearer {people.create_api_key(self.database, self.people[role].id, 'test')}"
+            headers["Authorization"] = f"Bearer {api_keys.create_api_key(self.database, self.people[role].id, 'test')}"
         return TestClient(self.app, headers=headers, raise_server_exceptions=False, base_url="http://test/api/v1")
 
 
@@ -71,7 +71,7 @@ def test_a_wrong_key_is_refused_in_the_one_shape(loop):
 def test_a_revoked_key_ends_at_once(loop):
     client = loop.client("annotator")
     assert client.get("/me").json()["name"] == "annotator"
-    key = people.api_keys(loop.database, loop.people["annotator"].id)[0]
+    key = api_keys.api_keys(loop.database, loop.people["annotator"].id)[0]
     assert loop.client("admin").delete(f"/keys/{key.id}").status_code == 204
     assert client.get("/me").status_code == 401
 
@@ -267,7 +267,7 @@ def test_a_run_is_followed_from_its_rows_to_its_end(loop):
     set_state(loop.database, run.id, "failed", "no")
     stream = loop.client("lead").get(f"/runs/{run.id}/events")
     events = [dict(line.split(": ", 1) for line in part.splitlines()) for part in stream.text.strip().split("\n\n")]
-    assert [event["event"] for event in events] == ["rows", "run", "end"]
+    assert [event["event"] for event in events] == ["rows", "run", "log", "end"]
     assert json.loads(events[0]["data"])["rows"] == [{"step": 1, "loss": 0.7}, {"step": 2, "loss": None}]
     assert events[0]["id"] == "2" and json.loads(events[1]["data"])["state"] == "failed"
 

@@ -5,12 +5,15 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from starlette.responses import Response
 
-from storage import people
+from storage import api_keys, campaigns, invitations, members, passwords, people
 from tests.ui.conftest import PASSWORD, Bench
+from tests.ui.leads import plain
+from ui import navigation
 from ui.auth import COOKIE, Auth, secret_of
 
-PAGES = {"": "annotator", "campaigns": "lead", "runs": "lead", "leaderboard": "reviewer", "people": "admin"}
+PAGES = {"": "annotator", "campaigns": "lead", "runs": "lead", "leaderboard": "reviewer", "people": "lead"}
 GRADIO = [
     ("GET", "/config"),
     ("GET", "/config?page=people"),
@@ -60,7 +63,7 @@ def test_what_needs_no_account_is_open(bench, path):
 @pytest.mark.parametrize("role", ["annotator", "reviewer", "lead", "admin"])
 def test_each_role_opens_its_pages_and_no_others(bench, role):
     with signed_in(bench, role) as client:
-        for page, needed in PAGES.items():
+        for page, needed in navigation.ROLES.items():
             allowed = people.person_by_name(bench.services.database, f"{role} {bench.count}").may(needed)
             expected = 200 if allowed else 403
             for path in (f"/{page}", f"/?page={page}", f"/config?page={page}", f"/gradio_api/info?page={page}"):
@@ -75,7 +78,8 @@ def test_the_description_of_all_pages_is_for_admins(bench, path):
 
 def test_every_handler_of_another_page_refuses_an_annotator(bench):
     config = bench.server.demo.config
-    own = set(config["page"][""]["dependencies"])
+    open_to_all = [page for page, role in navigation.ROLES.items() if role == "annotator"]
+    own = {number for page in open_to_all for number in config["page"][page]["dependencies"]}
     with signed_in(bench, "annotator") as client:
         for handler in config["dependencies"]:
             if handler["id"] not in own and handler["backend_fn"]:
@@ -110,11 +114,14 @@ def test_the_session_cookie_is_hidden_from_scripts(bench):
     assert "samesite=lax" in cookie
 
 
-def test_behind_https_the_cookie_reaches_a_frame_and_stays_secure(bench):
-    form, headers = {"name": bench.person().name, "password": PASSWORD}, {"x-forwarded-proto": "https"}
-    cookie = httpx.post(f"{bench.url}/login", data=form, headers=headers).headers["set-cookie"].lower()
-    assert "samesite=none" in cookie
-    assert "secure" in cookie
+@pytest.mark.parametrize(("framed", "same_site"), [(False, "lax"), (True, "none")])
+def test_behind_https_the_cookie_is_secure_and_reaches_a_frame_on_a_space_only(bench, framed, same_site):
+    auth = Auth(bench.services, "secret", framed=framed)
+    for headers in ({}, {"sec-fetch-dest": "iframe"}):
+        request = plain({"x-forwarded-proto": "https", **headers})
+        cookie = auth.sign_in(Response(), request, bench.person()).headers["set-cookie"].lower()
+        assert f"samesite={same_site}" in cookie and "secure" in cookie
+        assert ("partitioned" in cookie) == (framed and bool(headers))
 
 
 def test_a_session_outlives_a_restart(bench):
@@ -175,7 +182,7 @@ def test_a_made_up_token_signs_nobody_in(bench):
 
 def test_an_invitation_makes_an_account_of_its_role(bench):
     admin = bench.person("admin")
-    link = f"{bench.url}/join?token={people.create_invitation(bench.services.database, 'reviewer', admin.id)}"
+    link = f"{bench.url}/join?token={invitations.create_invitation(bench.services.database, 'reviewer', admin.id)}"
     with httpx.Client() as client:
         assert "reviewer" in client.get(link).text
         assert client.post(link, data={"name": "", "password": PASSWORD}).status_code == 422
@@ -185,11 +192,43 @@ def test_an_invitation_makes_an_account_of_its_role(bench):
     assert httpx.get(link).status_code == 403
 
 
+def test_an_invitation_lets_somebody_signed_in_join_with_their_account(bench):
+    database = bench.services.database
+    talk = campaigns.create_campaign(database, f"talk {bench.count}")
+    link = f"/join?token={invitations.create_invitation(database, 'annotator', None, campaign_id=talk.id)}"
+    with signed_in(bench, "reviewer") as client:
+        before = people.people(database)
+        assert talk.name in client.get(link).text
+        assert client.post(link).status_code == 303
+    assert people.people(database) == before
+    assert [one.role for one in members.members(database, talk.id)] == ["reviewer"]
+
+
+def test_an_invitation_for_new_accounts_makes_none_for_somebody_signed_in(bench):
+    link = f"/join?token={invitations.create_invitation(bench.services.database, 'admin', None)}"
+    with signed_in(bench, "annotator") as client:
+        assert "only makes new accounts" in client.post(link).text
+        assert client.get("/people").status_code == 403
+
+
+def test_a_password_link_works_once_and_ends_older_sessions(bench):
+    with signed_in(bench, "annotator") as client:
+        person = people.person_by_name(bench.services.database, f"annotator {bench.count}")
+        link = f"{bench.url}/password?token={passwords.create_password_link(bench.services.database, person.id, None)}"
+        assert person.name in httpx.get(link).text
+        assert httpx.post(link, data={"password": "short"}).status_code == 422
+        assert httpx.post(link, data={"password": "another good password"}).status_code == 303
+        assert httpx.post(link, data={"password": "a third good password"}).status_code == 403
+        assert client.post("/rank/next", json={}).status_code == 401
+    form = {"name": person.name, "password": "another good password"}
+    assert httpx.post(f"{bench.url}/login", data=form).status_code == 303
+
+
 def test_an_api_key_works_until_it_is_revoked(bench):
     database, person = bench.services.database, bench.person()
-    headers = {"authorization": f"Bearer {people.create_api_key(database, person.id, 'script')}"}
+    headers = {"authorization": f"Bearer {api_keys.create_api_key(database, person.id, 'script')}"}
     assert httpx.post(f"{bench.url}/rank/next", headers=headers, json={}).status_code == 200
-    people.revoke_api_key(database, people.api_keys(database, person.id)[0].id)
+    api_keys.revoke_api_key(database, api_keys.api_keys(database, person.id)[0].id)
     assert httpx.post(f"{bench.url}/rank/next", headers=headers, json={}).status_code == 401
 
 

@@ -8,12 +8,13 @@ from storage.records import Message
 from tests.ui.board import PHONE, Board
 
 STATIC = Path(__file__).parents[2] / "ui" / "static"
-CASES = Path(__file__).with_name("ranking.test.mjs")
-RUN_CASES = """async ([ranking, cases]) => {
-  const Ranking = new Function(ranking + '; return Ranking;')();
+CASES = Path(__file__).with_name("answer.test.mjs")
+THINKING = ("answer.js", "answer_sent.js", "answer_keys.js", "differences.js")
+RUN_CASES = """async ([thinking, cases]) => {
+  const parts = new Function(thinking + '; return { Answer, Sent, Keys, Words, Differences };')();
   const module = await import(URL.createObjectURL(new Blob([cases], { type: 'text/javascript' })));
   const failed = [];
-  const all = Object.entries(module.cases(Ranking));
+  const all = Object.entries(module.cases(parts));
   for (const [name, run] of all) { try { run(); } catch (error) { failed.push(name + ': ' + error.message); } }
   return { count: all.length, failed };
 }"""
@@ -33,10 +34,11 @@ def four(number: int) -> list[str]:
 
 def test_the_part_that_thinks(browser):
     page = browser.new_page()
-    found = page.evaluate(RUN_CASES, [(STATIC / "ranking.js").read_text(), CASES.read_text()])
+    thinking = "\n".join((STATIC / name).read_text() for name in THINKING)
+    found = page.evaluate(RUN_CASES, [thinking, CASES.read_text()])
     page.close()
     assert found["failed"] == []
-    assert found["count"] >= 15
+    assert found["count"] >= 50
 
 
 def test_seven_tasks_by_keyboard_and_mouse_are_stored_exactly_once_as_shown(bench, browser):
@@ -122,52 +124,28 @@ def test_the_smallest_and_the_largest_task(bench, browser, k):
 
 
 @pytest.mark.parametrize("fault", ["aborted", "500"])
-def test_a_failed_save_keeps_the_ranking_and_the_retry_uses_the_same_key(bench, browser, fault):
+def test_a_failed_save_is_shown_and_sent_again_by_itself_once(bench, browser, fault):
     bench.campaign([four(0)])
     with Board(bench, browser) as board:
-        sent = []
-
-        def fail(route):
-            sent.append(route.request.post_data_json["submission_id"])
-            return route.abort() if fault == "aborted" else route.fulfill(status=500, body="no")
-
+        fail = (lambda route: route.abort()) if fault == "aborted" else (lambda route: route.fulfill(status=500))
         board.page.route("**/rank/answer", fail)
         board.press("1", "2", "3", "4", "Enter")
-        expect(board.page.locator(".trouble")).to_contain_text("Not saved:")
-        expect(board.page.locator(".trouble")).to_contain_text("press Enter to try again")
+        expect(board.page.locator(".waiting h2")).to_have_text("You are offline")
+        expect(board.page.locator(".why-not")).to_contain_text("1 answer waits in this browser")
         board.page.unroute("**/rank/answer")
-        board.page.on("request", lambda r: "answer" in r.url and sent.append(r.post_data_json["submission_id"]))
-        board.press("Enter")
-        expect(board.page.locator(".waiting")).to_be_visible()
-        assert len(sent) == 2
-        assert len(set(sent)) == 1
+        expect(board.page.locator(".waiting h2")).to_have_text("Nothing to rank right now", timeout=20_000)
         assert len(board.stored()) == 1
 
 
-def test_a_lost_reply_is_sent_again_and_stored_once_even_when_changed(bench, browser):
-    bench.campaign([four(0)])
+def test_without_a_connection_the_next_leased_task_is_shown_and_the_dock_says_so(bench, browser):
+    bench.campaign([four(number) for number in range(40)])  # tasks are leased ahead where there are plenty
     with Board(bench, browser) as board:
-        board.page.route("**/rank/answer", lambda route: (route.fetch(), route.abort()))
-        board.press("1", "2", "3", "4", "Enter")
-        expect(board.page.locator(".trouble")).to_contain_text("Not saved:")
-        board.page.unroute("**/rank/answer")
-        board.press("Shift+A", "4", "Enter")
-        expect(board.page.locator(".waiting")).to_be_visible()
-        assert [list(ranking.values()).count(3) for ranking in board.stored()][-1] == 2
-        assert len({str(sorted(ranking)) for ranking in board.stored()}) == 1
-
-
-def test_a_server_that_was_down_takes_the_ranking_without_a_reload(bench, browser):
-    bench.campaign([four(0)])
-    with Board(bench, browser) as board:
-        board.press("4", "3", "2", "1")
-        bench.server.close()
-        board.press("Enter")
-        expect(board.page.locator(".trouble")).to_contain_text("the server does not answer", timeout=8000)
-        bench.open()
-        board.press("Enter")
-        expect(board.page.locator(".waiting")).to_be_visible(timeout=8000)
-        assert len(board.stored()) == 1
+        board.page.route("**/rank/*", lambda route: route.abort())
+        board.press("1", "2", "3", "4")
+        board.submit()
+        expect(board.page.locator(".kept")).to_have_text("Offline · 1 answer waits here")
+        board.press("2")
+        expect(board.page.locator(".kept")).to_have_text("Offline · 1 answer waits here · draft kept")
 
 
 def test_who_was_signed_out_is_told_and_loses_nothing(bench, browser):
@@ -176,7 +154,7 @@ def test_who_was_signed_out_is_told_and_loses_nothing(bench, browser):
         board.press("1", "2", "3", "4")
         board.sign_out_behind_its_back()
         board.press("Enter")
-        expect(board.page.locator(".trouble")).to_contain_text("you are signed out")
+        expect(board.page.locator(".trouble")).to_contain_text("Not saved: you are signed out")
         expect(board.page.locator(".trouble a")).to_have_attribute("href", "login")
         assert board.ranks() == {"A": "1", "B": "2", "C": "3", "D": "4"}
 
@@ -197,6 +175,8 @@ def test_hostile_texts_run_nothing_and_ask_nobody(bench, browser):
     with Board(bench, browser) as board:
         expect(board.page.locator(".card")).to_have_count(4)
         board.page.wait_for_timeout(500)
+        board.press("d")
+        expect(board.page.locator(".differ-box del").first).to_be_visible()
         assert board.wrong == []
         assert board.page.locator(".text :is(img, script, iframe, form, svg:not(.katex svg))").count() == 0
         assert board.page.locator(".text a[href^='javascript']").count() == 0
@@ -263,10 +243,10 @@ def test_a_finger_drags_a_tile(bench, browser):
 
 def test_the_bar_shows_only_the_pages_of_the_role(bench, browser):
     bench.campaign([four(0)])
-    for role, shown in (("annotator", []), ("lead", ["Rank", "Campaigns", "Runs", "Leaderboard"])):
+    for role, shown in (("annotator", []), ("lead", ["Campaigns", "Runs", "Leaderboard", "People"])):
         with Board(bench, browser, bench.person(role)) as board:
             expect(board.page.locator("#topbar .out")).to_be_visible()
-            assert board.page.locator("#topbar nav a").all_inner_texts() == shown
+            assert board.page.locator("#topbar nav a").all_inner_texts() == ["Rank", "My work", *shown]
             assert board.page.locator("h1").count() == 1
 
 

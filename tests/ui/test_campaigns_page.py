@@ -3,12 +3,14 @@
 import gradio as gr
 import pytest
 
-from storage import campaigns
-from storage.summaries import counts
+from storage import campaigns, rankings
+from storage.records import Submission
+from storage.setups import edit_setup, setup
 from tests.ui.leads import HOSTILE, FakeEvent, FakeRequest, new_campaign, new_person, new_services
 from ui import campaigns_page as page
 from ui.auth import Auth
-from ui.campaign_cards import campaign_cards, import_report
+from ui.campaign_cards import campaign_cards, head, overview
+from ui.import_cards import import_report
 
 
 @pytest.fixture
@@ -20,18 +22,26 @@ def asked(tmp_path):
     services.close()
 
 
+def rank(services, name="ann", seconds=9.0, count=99):
+    """Somebody ranks what is open, in the order of completion ids."""
+    person, done = new_person(services, "annotator", name), []
+    while len(done) < count and (assignment := services.pool.claim(person.id)):
+        tiers = tuple((c,) for c in sorted(assignment.shown))
+        sent = Submission(f"{name}-{assignment.id}"[:64], assignment.id, "ranking", tiers, seconds)
+        done.append(rankings.submit(services.database, services.pool, person.id, sent))
+    return person, done
+
+
 @pytest.mark.parametrize("role", ["annotator", "reviewer", None])
 def test_every_handler_refuses_who_is_no_lead(asked, role):
     services, auth, _ = asked
     request = FakeRequest(auth, new_person(services, role) if role else None)
     calls = [
         lambda: page.open_page(services, auth, request),
-        lambda: page.refresh(services, auth, request),
-        lambda: page.create(services, auth, "new", "helpful", "", 4, 1, request),
-        lambda: page.import_upload(services, auth, "/etc/passwd", None, False, request),
-        lambda: page.act_on_card(services, auth, FakeEvent({}), request),
-        lambda: page.load_form(services, auth, "talk", request),
-        lambda: page.save_edit(services, auth, "talk", "", 1, "open", request),
+        lambda: page.refresh(services, auth, None, request),
+        lambda: page.create(services, auth, "new", "helpful", "ranking", 4, 1, request),
+        lambda: page.act(services, auth, None, FakeEvent({}), request),
+        lambda: page.after_import(services, auth, request),
     ]
     for call in calls:
         with pytest.raises(gr.Error):
@@ -41,49 +51,113 @@ def test_every_handler_refuses_who_is_no_lead(asked, role):
 
 def test_without_a_campaign_the_page_says_what_to_do(asked):
     services, auth, request = asked
-    assert "No campaign yet" in page.open_page(services, auth, request)[0]
+    *chosen, cards, _names = page.open_page(services, auth, request)
+    assert "No campaign yet" in cards and chosen[0] is None
 
 
 def test_a_card_shows_counts_and_no_text_as_markup(asked):
     services, _auth, _ = asked
-    new_campaign(services, HOSTILE)
-    markup = campaign_cards(services)
-    assert "0 of 2 tasks done" in markup and "<img" not in markup and "exports/trl?campaign=%3Cimg" in markup
+    made, _ = new_campaign(services, HOSTILE)
+    for markup in (campaign_cards(services), head(services, made.id)):
+        assert "<img" not in markup and "&lt;img" in markup
+    assert "0 of 2 tasks done" in campaign_cards(services)
 
 
-def test_create_makes_a_campaign_and_tells_a_name_that_is_taken(asked):
+def test_create_makes_a_campaign_and_opens_it(asked):
     services, auth, request = asked
-    said, cards, *_ = page.create(services, auth, " new ", "honest", "Be kind", 3, 2, request)
+    said, number, *_, cards = page.create(services, auth, " new ", "honest", "ratings", 3, 2, request)
     made = campaigns.campaign_by_name(services.database, "new")
-    assert (made.criterion, made.k, made.overlap) == ("honest", 3, 2)
-    assert "okay" in said and "new" in cards
-    assert "error" in page.create(services, auth, "NEW", "honest", "", 3, 2, request)[0]
+    assert (made.id, made.criterion, made.k, made.overlap) == (number, "honest", 3, 2)
+    assert said == "" and "new" in cards
+    assert [scale.name for scale in setup(services.database, made.id).scales][-1] == "overall quality"
 
 
-@pytest.mark.parametrize(("k", "overlap"), [(1, 1), (10, 1), (4, 0)])
-def test_create_tells_a_wrong_number(asked, k, overlap):
+@pytest.mark.parametrize(
+    ("name", "form", "k", "overlap"),
+    [
+        ("new", "ranking", 1, 1),
+        ("new", "ranking", 10, 1),
+        ("new", "ranking", 4, 0),
+        ("new", "essay", 4, 1),
+        (" ", "ranking", 4, 1),
+    ],
+)
+def test_create_tells_what_is_wrong_and_makes_nothing(asked, name, form, k, overlap):
     services, auth, request = asked
-    assert "error" in page.create(services, auth, "new", "honest", "", k, overlap, request)[0]
+    assert "error" in page.create(services, auth, name, "honest", form, k, overlap, request)[0]
     assert campaigns.campaigns(services.database) == []
 
 
-def test_an_upload_is_taken_in_told_and_forgotten(asked, tmp_path):
+def test_a_name_that_is_taken_is_told(asked):
     services, auth, request = asked
-    file = tmp_path / "talk.jsonl"
-    good = '{"prompt": "p", "completions": [{"model": "a", "text": "1"}, {"model": "b", "text": "2"}]}'
-    file.write_text(good + '\n{"prompt": "<b>", "completions": [{"model": 7}]}\n')
-    report, cards, *_ = page.import_upload(services, auth, str(file), "talk", False, request)
-    made = campaigns.campaign_by_name(services.database, "talk")
-    assert counts(services.database, made.id)["tasks"] == 1 and services.pool.remaining(1) == 1
-    assert "1 refused" in report and "<td>2</td>" in report and "talk" in cards
-    assert not file.exists()
+    new_campaign(services)
+    assert "no other campaign has" in page.create(services, auth, "TALK", "honest", "ranking", 3, 2, request)[0]
 
 
-def test_an_upload_of_another_format_is_refused_whole(asked, tmp_path):
+def test_open_on_a_card_shows_the_campaign_and_the_list_is_one_click_away(asked):
     services, auth, request = asked
-    file = tmp_path / "talk.jsonl"
-    file.write_bytes(b"PAR1" + bytes(30))
-    assert "JSON Lines" in page.import_upload(services, auth, str(file), None, False, request)[0]
+    made, _ = new_campaign(services)
+    number, everything, one, _tabs, top, *_ = page.act(
+        services, auth, None, FakeEvent({"act": "open", "campaign": str(made.id)}), request
+    )
+    assert (number, everything.visible, one.visible) == (made.id, False, True) and "talk" in top
+    number, everything, *_ = page.act(services, auth, made.id, FakeEvent({"act": "list"}), request)
+    assert (number, everything.visible) == (None, True)
+
+
+def test_the_address_names_the_campaign_to_open(asked):
+    services, auth, _ = asked
+    made, _ = new_campaign(services)
+    lead = FakeRequest(auth, new_person(services, "admin"), f"campaign={made.id}")
+    assert page.open_page(services, auth, lead)[0] == made.id
+
+
+def test_a_card_pauses_closes_and_reopens_and_says_what_follows(asked):
+    services, auth, request = asked
+    made, _ = new_campaign(services)
+    for state in ("paused", "open", "closed", "open"):
+        event = FakeEvent({"act": "state", "campaign": str(made.id), "state": state})
+        cards = page.act(services, auth, None, event, request)[-1]
+        assert campaigns.campaign(services.database, made.id).state == state and state in cards
+    assert "Nobody gets tasks of it" in cards and "data-confirm" in cards
+
+
+@pytest.mark.parametrize(
+    "sent", [None, [], {"campaign": 7}, {"campaign": "x" * 9999}, {"act": "state", "state": "gone"}]
+)
+def test_strange_events_change_nothing(asked, sent):
+    services, auth, request = asked
+    made, _ = new_campaign(services)
+    assert page.act(services, auth, None, FakeEvent(sent), request)[0] in (None, gr.skip())
+    assert campaigns.campaign(services.database, made.id).state == "open"
+
+
+def test_a_card_says_when_the_campaign_ends_and_how_that_was_computed(asked):
+    services, *_ = asked
+    new_campaign(services, sets=6, overlap=2)
+    assert "nobody answered lately" in campaign_cards(services)
+    rank(services)
+    markup = campaign_cards(services)
+    assert "Done about" in markup and "6 answers left at 36 an hour, the pace of the last 10 min" in markup
+    rank(services, "ben")
+    assert "All answers are in" in campaign_cards(services)
+
+
+def test_an_alarm_is_on_the_card_and_in_the_overview(asked):
+    services, *_ = asked
+    made, _ = new_campaign(services, sets=20)
+    edit_setup(services.database, made.id, min_seconds=3, on_fast="exclude")
+    rank(services, seconds=1)
+    for markup in (campaign_cards(services), overview(services, made.id)):
+        assert "The rule “too fast” excludes 100% of 20 answers" in markup
+
+
+def test_the_refresh_leaves_what_is_typed_alone(asked):
+    services, auth, request = asked
+    made, _ = new_campaign(services)
+    cards, top, facts = page.refresh(services, auth, made.id, request)
+    assert cards == gr.skip() and "talk" in top and "Progress" in facts
+    assert "talk" in page.refresh(services, auth, None, request)[0]
 
 
 def test_a_report_names_each_refusal_without_its_markup():
@@ -96,26 +170,3 @@ def test_many_refusals_are_counted_and_cut():
     refused = [{"line": n, "field": "f", "found": "x", "expected": "y"} for n in range(70)]
     markup = import_report({"campaign": "talk", "prompts": 3, "refused": refused})
     assert "70 refused" in markup and "and 20 more" in markup
-
-
-def test_editing_guidelines_makes_a_new_version(asked):
-    services, auth, request = asked
-    campaign, _ = new_campaign(services)
-    said, _cards = page.save_edit(services, auth, "talk", "Be kind", 3, "paused", request)
-    changed = campaigns.campaign(services.database, campaign.id)
-    assert (changed.guidelines_version, changed.overlap, changed.state) == (2, 3, "paused")
-    assert "version 2" in said
-    assert page.load_form(services, auth, "talk", request) == ("Be kind", 3, "paused")
-
-
-def test_edit_on_a_card_fills_the_form(asked):
-    services, auth, request = asked
-    new_campaign(services)
-    _editor, chosen, *values = page.act_on_card(services, auth, FakeEvent({"campaign": "talk"}), request)
-    assert chosen.value == "talk" and values == ["", 1, "open"]
-
-
-@pytest.mark.parametrize("sent", [None, [], {"campaign": 7}, {"campaign": "x" * 9999}])
-def test_strange_events_change_nothing(asked, sent):
-    services, auth, request = asked
-    assert page.act_on_card(services, auth, FakeEvent(sent), request)[2:] == ("", 1, "open")

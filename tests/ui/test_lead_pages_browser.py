@@ -63,6 +63,9 @@ class FastBackend:
     def alive(self, handle):
         return self.threads[int(handle)].is_alive()
 
+    def usage(self, handle):
+        return "1.0 GiB of memory"
+
     def cancel(self, handle, force=False):
         self.go_on.set()
 
@@ -229,7 +232,8 @@ def test_a_campaign_made_on_the_page_can_be_exported_from_it(bench, browser):
         open_form(page, "#new-campaign")
         page.locator("#new-name input, #new-name textarea").first.fill("from the page")
         page.locator("#new-button").click()
-        expect(page.locator("#campaign-cards")).to_contain_text("from the page", timeout=SOON)
-        link = page.locator(".card", has_text="from the page").get_by_text("Export everything").get_attribute("href")
+        expect(page.locator("#campaign-head h2")).to_have_text("from the page", timeout=SOON)
+        page.get_by_role("tab", name="Data", exact=True).click()
+        link = page.locator("#exports").get_by_text("RAW", exact=True).get_attribute("href", timeout=SOON)
         cookie = next(one for one in visit.context.cookies() if one["name"] == COOKIE)
         assert cookie and visit.context.request.get(f"{bench.url}/{link}").ok and visit.wrong == []

@@ -171,4 +171,4 @@ def test_figures_that_json_cannot_say_are_none(asked):
 
 def test_a_bound_handler_shows_gradio_what_is_left_of_it():
     left = inspect.signature(bound(page.refresh, None, None)).parameters
-    assert list(left) == ["chosen", "request"] and left["request"].annotation is gr.Request
+    assert list(left) == ["chosen", "request", "search", "state"] and left["request"].annotation is gr.Request

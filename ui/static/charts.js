@@ -2,8 +2,24 @@
 const Charts = (() => {
   const hidden = new Set(['step', 'time', 'sample', 'episodes', 'epoch', 'elapsed', 'remaining', 'optimizer_steps']);
 
-  /* rows [{step, name: number, …}] -> [[step, value], …], finite values only */
-  const series = (rows, name) => rows.filter((row) => Number.isFinite(row[name])).map((row) => [row.step, row[name]]);
+  /* rows [{step, name: number, …}] -> [[step, value], …], finite values only; a run that was resumed says the steps
+     since its last checkpoint again: the later telling holds */
+  const series = (rows, name) => rows.reduce((points, row) => {
+    if (!Number.isFinite(row[name])) return points;
+    while (points.length && points[points.length - 1][0] >= row.step) points.pop();
+    points.push([row.step, row[name]]);
+    return points;
+  }, []);
+
+  /* an exponential moving average of the values, started unbiased; weight 0 changes nothing */
+  const smoothed = (points, weight) => {
+    let sum = 0, mass = 0;
+    return points.map(([step, value]) => {
+      sum = weight * sum + (1 - weight) * value;
+      mass = weight * mass + (1 - weight);
+      return [step, sum / mass];
+    });
+  };
 
   /* the panels that have data, and as extra one for each numeric metric that no panel names; these alone come first.
      A metric counts from `least` values on */
@@ -75,5 +91,5 @@ const Charts = (() => {
   /* the point whose step is nearest */
   const nearest = (points, step) => points.reduce((best, p) => (!best || Math.abs(p[0] - step) < Math.abs(best[0] - step) ? p : best), null);
 
-  return { series, filled, thin, ticks, range, number, duration, nearest };
+  return { series, smoothed, filled, thin, ticks, range, number, duration, nearest };
 })();

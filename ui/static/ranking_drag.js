@@ -1,6 +1,6 @@
 // Dragging a tile or a card's handle into a place: one path of pointer events for mouse, pen and touch. A drop only
 // means "this letter into that place", so the order inside a place and the list itself are never touched.
-// Runs in the same function as ranking_board.js, after it; in scope: element, $, $$, task, busy, listen, rank.
+// The last file of the board's function, so it also starts the board; only the ranking form has anything to drag.
 let drag = null;
 const lane = (event) => { const found = document.elementFromPoint(event.clientX, event.clientY)?.closest('.lane, .traybox'); return found && element.contains(found) ? found : null; };
 function dropped() {
@@ -10,8 +10,8 @@ function dropped() {
   drag = null;
 }
 element.addEventListener('pointerdown', (event) => {
-  if (drag || event.button || !task || busy) return;
-  const handle = event.target.closest('.tile, .grip') || (event.pointerType === 'mouse' && !event.target.closest('button') && event.target.closest('.card header'));
+  if (drag || event.button || !task || busy || opened || state.form !== 'ranking') return;
+  const handle = event.target.closest('.tile, .grip') || (event.pointerType === 'mouse' && !event.target.closest('button, .chips') && event.target.closest('.card header'));
   const source = handle && handle.closest('[data-letter]');
   if (source) drag = { letter: source.dataset.letter, source, x: event.clientX, y: event.clientY, pointer: event.pointerId, ghost: null };
 }, listen);
@@ -37,3 +37,4 @@ document.addEventListener('pointerup', (event) => {
 }, listen);
 document.addEventListener('pointercancel', dropped, listen);
 element.addEventListener('dragstart', (event) => event.preventDefault(), listen);
+begin();

@@ -14,7 +14,7 @@ const shape = (tag, attributes, text = null) => {
   if (text !== null) node.textContent = text;
   return node;
 };
-const view = { run: null, rows: [], panels: [], events: null, received: 0, source: null, drawn: 0 };
+const view = { run: null, rows: [], panels: [], beside: [], events: null, received: 0, source: null, drawn: 0 };
 const ended = (run) => ['succeeded', 'failed', 'cancelled'].includes(run.state);
 const tones = { succeeded: 'good', failed: 'bad', cancelled: '', queued: 'busy', starting: 'busy', running: 'busy', finishing: 'busy' };
 
@@ -26,6 +26,9 @@ function drawHead() {
   at('state').className = `chip ${tones[run.state] ?? ''}`;
   at('cancel').hidden = ended(run);
   at('cancel').disabled = Boolean(run.cancelling);
+  at('tags').textContent = (run.tags || []).join(' · ');
+  at('silent').hidden = !run.silent;
+  at('silent').textContent = run.silent ? `Its process runs, but it has said nothing for ${Charts.duration(run.silent)}.` : '';
   at('cancel').textContent = run.cancelling ? 'Cancelling…' : 'Cancel run';
   at('progress').hidden = ended(run);
   at('fill').style.width = `${100 * Math.min(1, run.total ? run.step / run.total : 0)}%`;
@@ -38,6 +41,7 @@ function drawTimes() {
   const parts = [ended(run) ? `took ${Charts.duration(run.elapsed)}` : `${Charts.duration(run.elapsed + passed)} elapsed`];
   if (!ended(run) && run.total) parts.unshift(`step ${run.step} of ${run.total}`);
   if (!ended(run) && Number.isFinite(run.remaining)) parts.push(`about ${Charts.duration(Math.max(0, run.remaining - passed))} left`);
+  if (run.state === 'queued' && run.place) parts.push(run.place === 1 ? 'next in the queue' : `number ${run.place} in the queue`);
   if (!ended(run) && run.message) parts.push(run.message);
   at('times').textContent = parts.join(' · ');
 }
@@ -66,16 +70,22 @@ function drawGrid(svg, scale, panel, width) {
   }
 }
 function drawLines(svg, scale, lines) {
-  lines.forEach(({ points }, k) => {
+  lines.forEach(({ points, beside }, k) => {
     const thinned = Charts.thin(points, 400);
     const path = thinned.map(([step, value], i) => `${i ? 'L' : 'M'}${scale.x(step).toFixed(1)} ${scale.y(value).toFixed(1)}`).join('');
-    svg.append(shape('path', { d: path, class: `curve c${k % 4}` }));
+    svg.append(shape('path', { d: path, class: `curve c${k % 4}${beside ? ' beside' : ''}` }));
     const last = points[points.length - 1];
     svg.append(shape('circle', { cx: scale.x(last[0]), cy: scale.y(last[1]), r: 3, class: `dot c${k % 4}` }));
   });
 }
+function linesOf(panel) { // the shown run's lines, then those of the runs beside it, dashed
+  const weight = Number(at('smooth').value), told = [{ run: '', rows: view.rows }, ...view.beside];
+  return told.flatMap(({ run, rows }) => panel.series.map(([name, label]) => (
+    { label: run ? `${label} · ${run}` : label, points: Charts.smoothed(Charts.series(rows, name), weight), beside: Boolean(run) }
+  ))).filter((line) => line.points.length);
+}
 function drawPanel(panel, width) {
-  const lines = panel.series.map(([name, label]) => ({ label, points: Charts.series(view.rows, name) })).filter((line) => line.points.length);
+  const lines = linesOf(panel);
   const card = make('figure', { class: 'panel' });
   const caption = make('figcaption', {}, panel.title);
   if (panel.unit) caption.append(make('small', {}, panel.unit));
@@ -117,6 +127,7 @@ function drawCurves() {
     grid.replaceChildren(...panels.map((panel) => drawPanel(panel, width)));
   }
   at('more').hidden = extra.length === 0;
+  at('tools').hidden = view.rows.length < 3;
   at('waiting').hidden = view.rows.length > 0 || ended(view.run);
   element.dataset.points = String(view.rows.length);
 }
@@ -151,6 +162,7 @@ function connect() {
   });
   on('rows', ({ from, rows }) => { if (from <= view.rows.length) { view.rows = view.rows.slice(0, from).concat(rows); draw(); } });
   on('run', (run) => { view.run = run; view.received = performance.now(); at('lost').hidden = true; draw(); });
+  on('log', ({ tail, use }) => { at('loggings').hidden = !tail; at('log').textContent = tail; at('use').textContent = use; });
   on('end', () => { disconnect(); trigger('ended', { run: view.run.run }); });
   source.onerror = () => { at('lost').hidden = false; if (source.readyState === EventSource.CLOSED) { view.source = null; setTimeout(() => element.isConnected && connect(), 5000); } };
 }
@@ -162,7 +174,7 @@ function take() {
   disconnect();
   const another = Boolean(view.run) && value?.run?.run !== view.run.run;
   if (!value?.run) { view.run = null; element.dataset.run = ''; return; }
-  Object.assign(view, { run: value.run, rows: value.rows, panels: value.panels, events: value.events, received: performance.now() });
+  Object.assign(view, { run: value.run, rows: value.rows, panels: value.panels, beside: value.beside || [], events: value.events, received: performance.now() });
   element.dataset.run = value.run.run;
   at('lost').hidden = true;
   draw();
@@ -175,6 +187,7 @@ function take() {
 at('cancel').addEventListener('click', () => {
   if (window.confirm(`Cancel run ${view.run.run}? It saves a checkpoint and ends.`)) trigger('cancel', { run: view.run.run });
 });
+at('smooth').addEventListener('input', () => { if (view.run) draw(); });
 const life = new AbortController();
 const alive = (act) => () => (element.isConnected ? act() : (life.abort(), disconnect()));
 document.addEventListener('visibilitychange', alive(() => (document.hidden ? disconnect() : connect())), { signal: life.signal });

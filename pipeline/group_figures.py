@@ -1,0 +1,130 @@
+"""What is measured on groups of compared completions: accuracy, likelihood, loss, and sentences about the data.
+
+An objective turns a model and some groups into scores and a loss; the trainer and the evaluation use the same
+one. It trains nothing and writes nothing.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.configs import DPOConfig, RewardConfig
+from pipeline.groups import Group, GroupData, group_batches
+from pipeline.preference_losses import Pairs, bradley_terry, centering, pair_accuracy
+
+MOST_PASSES = 8  # over few groups
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One score per completion [N], in the groups' order; the pairs; the loss summed over them by weight."""
+
+    scores: Tensor
+    pairs: Pairs
+    loss: Tensor
+
+
+Objective = Callable[[nn.Module, Sequence[Group]], Outcome]
+
+
+@dataclass
+class PairTally:
+    """Sums over pairs that accuracy, margin and likelihood are made from."""
+
+    right: float = 0.0
+    decided: float = 0.0
+    margins: float = 0.0
+    nll: float = 0.0
+    loss: float = 0.0
+    weight: float = 0.0
+    squares: float = 0.0
+    completions: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Take in one batch."""
+        scores, pairs = outcome.scores.detach(), outcome.pairs
+        right, decided = pair_accuracy(scores, pairs)
+        leads = pairs.leads(scores) * torch.sign(pairs.preferences - 0.5)
+        self.right, self.decided = self.right + right, self.decided + decided
+        self.margins += float((pairs.weights * leads).sum())
+        self.nll += float(bradley_terry(scores, pairs))
+        self.loss += float(outcome.loss.detach())
+        self.weight += float(pairs.weights.sum())
+        self.squares, self.completions = self.squares + float(centering(scores)), self.completions + len(scores)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Weighted share of the decided pairs in the preferred order; None where every pair ties."""
+        return self.right / self.decided if self.decided else None
+
+    @property
+    def margin(self) -> float | None:
+        """Weighted mean lead of the preferred side over decided pairs; None where every pair ties."""
+        return self.margins / self.decided if self.decided else None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Figures on held-out groups, and the score of every completion by the group's place [K]."""
+
+    metrics: dict[str, float | None]
+    scores: list[list[float]] = field(default_factory=list)
+
+
+@torch.no_grad()
+def evaluate_groups(
+    model: nn.Module, groups: Sequence[Group], objective: Objective, token_budget: int, centred: float = 0.0
+) -> HeldOut:
+    """eval/accuracy over decided pairs, eval/nll of the preferences by the scores, eval/loss as trained, eval/margin.
+
+    centred is the weight of the mean squared score in the loss; all figures are None without groups.
+    """
+    names = ("eval/accuracy", "eval/loss", "eval/nll", "eval/margin")
+    if not groups:
+        return HeldOut(dict.fromkeys(names))
+    model.eval()
+    tally = PairTally()
+    scores: dict[int, list[float]] = {}
+    for part in group_batches(groups, token_budget):
+        outcome = objective(model, part)
+        tally.add(outcome)
+        split = outcome.scores.split([len(g.completions) for g in part])
+        scores |= {id(group): own.tolist() for group, own in zip(part, split, strict=True)}
+    loss = tally.loss / tally.weight + centred * tally.squares / tally.completions
+    metrics = dict(zip(names, (tally.accuracy, loss, tally.nll / tally.weight, tally.margin), strict=True))
+    return HeldOut(metrics, [scores[id(group)] for group in groups])
+
+
+def passes(groups: int, options: RewardConfig | DPOConfig, enough: int) -> float:
+    """Passes to take over few groups: more than the default, to make `enough` optimizer steps, at most MOST_PASSES.
+
+    Another number of epochs than the default is somebody's choice and stands.
+    """
+    if options.epochs != type(options)().epochs:
+        return options.epochs
+    steps = math.ceil(groups / options.groups_per_step)
+    return max(options.epochs, min(math.ceil(enough / steps), MOST_PASSES))
+
+
+def pass_notes(epochs: float, options: RewardConfig | DPOConfig) -> list[str]:
+    """A sentence where more passes were taken than asked for."""
+    few = f"There are few comparisons: {epochs} passes over them were taken instead of {options.epochs:g}."
+    return [few] if epochs != options.epochs else []
+
+
+def notes_on(data: GroupData) -> list[str]:
+    """What a reader of the figures has to know about the data, as sentences."""
+    notes = []
+    pairs = [pair for group in data.eval for pair in group.pairs]
+    if not pairs:
+        notes.append("No comparison is on an eval prompt, so accuracy on unseen prompts is not known.")
+    elif all(pair.preference == 0.5 for pair in pairs):
+        notes.append("All comparisons on eval prompts are ties, so accuracy on unseen prompts is not known.")
+    elif len(data.eval) < 10:
+        notes.append(f"Accuracy on unseen prompts comes from {len(data.eval)} prompts only.")
+    if data.truncated:
+        notes.append(f"{data.truncated} completions were longer than max_length and were cut.")
+    return notes

@@ -1,0 +1,119 @@
+"""Log-probabilities of completions: which states predict their tokens, and the projection to the vocabulary.
+
+Completions of one prompt share it (`packing.py`), and only completion positions are projected, a part at a time:
+logits of all positions never exist. Loading and rendering are in `policy.py`.
+
+Shapes: N completion tokens of a micro-batch packed one after another, D hidden size, V vocabulary, B rows, T longest
+row. Rows are padded on the right and attention is causal, so no row sees its padding, and which tokens are real
+follows from lengths, never from ids.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from pipeline.packing import PromptCompletion, hidden_states, predicting_positions, row_batches, rows_of, sharing
+from pipeline.precision import autocast
+
+TOKEN_BUDGET = 2048  # padded tokens of one micro-batch; 512 to 2048 are within 10 % of each other on a CPU
+MOST_LOGITS = 1 << 25  # of one part of a projection to the vocabulary: 128 MiB in float32
+
+
+def micro_batches(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> list[list[int]]:
+    """Indices in groups of similar length, longest first, each at most `token_budget` tokens with padding.
+
+    A row longer than the budget makes a group of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    groups: list[list[int]] = []
+    for i in order:
+        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= token_budget:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def packed_hidden(model: PreTrainedModel, sequences: Sequence[PromptCompletion]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states [N, D] that predict the completion tokens, and those tokens [N], rows one after another.
+
+    One forward of the body over all sequences; the caller keeps them within a token budget.
+    Raises ValueError for an empty prompt or completion: there is nothing to predict from, or nothing to predict.
+    """
+    if any(not prompt or not completion for prompt, completion in sequences):
+        raise ValueError("sequences: found an empty prompt or completion, expected at least one token in each")
+    device = model.get_input_embeddings().weight.device
+    rows = [[*prompt, *completion] for prompt, completion in sequences]
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
+    hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state  # [B, T, D]
+    # The state at position i predicts token i + 1.
+    spans = [(b * longest + len(p) - 1, b * longest + len(p) + len(c) - 1) for b, (p, c) in enumerate(sequences)]
+    positions = torch.cat([torch.arange(first, last) for first, last in spans]).to(device)
+    return hidden.flatten(0, 1).index_select(0, positions), ids.flatten().index_select(0, positions + 1)
+
+
+def project(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+    """The model's logits [N, V] in float32 for hidden states [N, D], with its own scale and soft cap."""
+    config = model.config.get_text_config()
+    logits = model.get_output_embeddings()(hidden).float()
+    logits = logits * (getattr(config, "logit_scale", None) or 1.0)  # Cohere
+    logits = logits / (getattr(config, "logits_scaling", None) or 1.0)  # Granite
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
+    return torch.tanh(logits / cap) * cap if cap else logits
+
+
+def selected_log_probs(logits: torch.Tensor, tokens: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """log softmax(logits / temperature) [N, V] at the tokens [N]: a tensor [N]."""
+    scaled = logits / temperature
+    return scaled.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - scaled.logsumexp(-1)
+
+
+def projected_log_probs(
+    model: PreTrainedModel, hidden: torch.Tensor, tokens: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
+    """Log-probabilities [N] of tokens [N] from the states [N, D] that predict them.
+
+    Logits exist for at most MOST_LOGITS / V positions at once; the backward makes them anew, part by part.
+    """
+
+    def part(states: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        with autocast(states.device):
+            logits = project(model, states)
+        return selected_log_probs(logits, wanted, temperature)
+
+    size = max(MOST_LOGITS // model.config.get_text_config().vocab_size, 1)
+    if len(tokens) <= size:
+        return part(hidden, tokens)
+    pieces = zip(hidden.split(size), tokens.split(size), strict=True)
+    return torch.cat([checkpoint(part, states, wanted, use_reentrant=False) for states, wanted in pieces])
+
+
+def token_log_probs(
+    model: PreTrainedModel,
+    sequences: Sequence[PromptCompletion],
+    temperature: float = 1.0,
+    token_budget: int = TOKEN_BUDGET,
+    share: bool = True,
+) -> list[torch.Tensor]:
+    """Log-probabilities of the completion tokens, one tensor [C] per (prompt ids, completion ids), in order.
+
+    Sequences with the same prompt share its forward where the model can and `share` allows it. Runs under the
+    caller's grad mode and under `autocast` of the model's device.
+    """
+    found: list[torch.Tensor | None] = [None] * len(sequences)
+    body, device = model.get_decoder(), model.get_input_embeddings().weight.device
+    limit = sharing(body).limit if share else 0
+    for rows in row_batches(rows_of(sequences, limit, body.config.hidden_size), token_budget):
+        with autocast(device):
+            states = hidden_states(body, rows, device)  # [B, T, D]
+        positions, tokens = predicting_positions(rows, states.shape[1])
+        wanted = torch.tensor(positions, device=device), torch.tensor(tokens, device=device)
+        log_probs = projected_log_probs(model, states.flatten(0, 1)[wanted[0]], wanted[1], temperature)
+        lengths = [len(completion) for row in rows for completion in row.completions]
+        members = [member for row in rows for member in row.members]
+        for member, part in zip(members, log_probs.split(lengths), strict=True):
+            found[member] = part
+    return found

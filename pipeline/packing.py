@@ -1,0 +1,251 @@
+"""One forward for completions of the same prompt: the prompt once, the completions behind it, none sees another.
+
+A row is a prompt with one or more completions behind it. A token sees the prompt and its own completion up
+to itself, and positions restart after every completion, so hidden states are those of separate forwards
+(Krell et al. 2021; Wang and Hegde 2024). The mask is dense on a CPU; on CUDA it is a FlexAttention block mask,
+since a dense one turns the fast kernels off. Whether an architecture can do this is tried on a few tokens
+(`sharing`), never assumed: recurrent and convolutional layers, ALiBi and encoders cannot. It scores nothing.
+
+Shapes: B rows, T longest row in tokens, D hidden size, N completions or their tokens.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+
+PromptCompletion = tuple[list[int], list[int]]  # token ids of both
+FLEX_BLOCK = 128  # FlexAttention works in blocks of so many tokens
+PROBE = [([1, 2, 3], [4, 5]), ([1, 2, 3], [6, 7, 8, 9])]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt, the completions behind it, and the index each of them had among the caller's sequences."""
+
+    prompt: list[int]
+    completions: list[list[int]]
+    members: list[int]
+
+    @property
+    def tokens(self) -> list[int]:
+        """All token ids in order."""
+        return [*self.prompt, *(token for completion in self.completions for token in completion)]
+
+    @property
+    def length(self) -> int:
+        """How many tokens that is."""
+        return len(self.prompt) + sum(map(len, self.completions))
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Whether a model may share prompts, up to what length of prompt and completion; else a sentence why not."""
+
+    limit: int
+    reason: str = ""
+
+
+ALWAYS = 1 << 30  # no limit to the length
+
+
+# ---- which sequences share a row
+def rows_of(sequences: Sequence[PromptCompletion], limit: int, width: int) -> list[Row]:
+    """Sequences of one prompt together where that is less work, the rest alone; limit 0 leaves each alone.
+
+    Work is counted as 6 width t + t^2 for a row of t tokens: the matrix products of a transformer layer of that
+    width and its attention. Raises ValueError for an empty prompt or completion.
+    """
+    if any(not prompt or not completion for prompt, completion in sequences):
+        raise ValueError("sequences: found an empty prompt or completion, expected at least one token in each")
+    rows: list[Row] = []
+    newest: dict[tuple[int, ...], Row] = {}
+    for index, (prompt, completion) in enumerate(sequences):
+        alone = len(prompt) + len(completion)
+        row = newest.get(tuple(prompt)) if alone <= limit else None
+        if row is not None and _work(row.length + len(completion), width) - _work(row.length, width) <= _work(
+            alone, width
+        ):
+            row.completions.append(completion)
+            row.members.append(index)
+            continue
+        rows.append(Row(prompt, [completion], [index]))
+        if alone <= limit:
+            newest[tuple(prompt)] = rows[-1]
+    return rows
+
+
+def row_batches(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
+    """Rows in batches of similar length, longest first, each at most `token_budget` tokens with padding.
+
+    Rows that share a prompt and rows that do not are kept apart: the latter need no mask. A row longer than the
+    budget makes a batch of its own.
+    """
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i].members) == 1, -rows[i].length, i))
+    batches: list[list[Row]] = []
+    for row in (rows[i] for i in order):
+        if batches and _fits(batches[-1], row, token_budget):
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+def _fits(batch: list[Row], row: Row, token_budget: int) -> bool:
+    same_kind = (len(batch[0].members) == 1) == (len(row.members) == 1)
+    return same_kind and (len(batch) + 1) * batch[0].length <= token_budget
+
+
+def _work(tokens: int, width: int) -> int:
+    return 6 * width * tokens + tokens * tokens
+
+
+# ---- one forward
+def hidden_states(body: nn.Module, rows: Sequence[Row], device: torch.device) -> Tensor:
+    """The last hidden state of every token [B, T, D]; padding on the right, T the longest row."""
+    longest = max(row.length for row in rows)
+    if all(len(row.members) == 1 for row in rows):  # causal attention and right padding: no mask is needed
+        ids = _padded([row.tokens for row in rows], longest, 0, device)
+        return body(input_ids=ids, use_cache=False).last_hidden_state
+    flex = takes_blocks(device)
+    width = -(-longest // FLEX_BLOCK) * FLEX_BLOCK if flex else longest
+    ids = _padded([row.tokens for row in rows], width, 0, device)
+    positions = _padded([_positions(row) for row in rows], width, 0, device)
+    segments = _padded([_segments(row) for row in rows], width, -1, device)
+    with attention(body, "flex_attention" if flex else None):
+        mask = block_mask(segments) if flex else dense_mask(segments, next(body.parameters()).dtype)
+        states = body(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False)
+    return states.last_hidden_state[:, :longest]
+
+
+def takes_blocks(device: torch.device) -> bool:
+    """Whether FlexAttention is the faster mask there."""
+    return device.type == "cuda"
+
+
+def dense_mask(segments: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """What is added to attention scores [B, 1, T, T], from segments [B, T]: 0 where a token may look, else -inf.
+
+    A finite lowest value stands for -inf. Padding looks at itself, so that no row of the softmax is empty.
+    """
+    at = torch.arange(segments.shape[1], device=segments.device)
+    seen = _may_look(segments[:, :, None], segments[:, None, :], at[:, None], at[None, :])
+    lowest = torch.finfo(torch.float32 if dtype == torch.float32 else torch.bfloat16).min
+    return torch.where(seen, 0.0, lowest).to(dtype if dtype.is_floating_point else torch.float32)[:, None]
+
+
+def block_mask(segments: Tensor) -> BlockMask:
+    """The same as a FlexAttention block mask, which skips whole blocks of tokens that nobody looks at."""
+
+    def look(batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return _may_look(segments[batch, query], segments[batch, key], query, key)
+
+    rows, width = segments.shape
+    return create_block_mask(look, rows, None, width, width, device=segments.device)
+
+
+def _may_look(own: Tensor, other: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    return (query >= key) & ((other == 0) | (other == own)) & ((other >= 0) | (query == key))
+
+
+@contextmanager
+def attention(body: nn.Module, kind: str | None) -> Iterator[None]:
+    """Another attention implementation meanwhile; None changes nothing."""
+    before = body.config._attn_implementation
+    if kind is not None:
+        body.config._attn_implementation = kind
+    try:
+        yield
+    finally:
+        if kind is not None:
+            body.config._attn_implementation = before
+
+
+# ---- where the figures of the completions are
+def last_positions(rows: Sequence[Row], width: int) -> list[int]:
+    """Where each completion's last token is among the B x T flat positions, in the order of the rows' members."""
+    return [at + size - 1 for at, size, _ in _spans(rows, width)]
+
+
+def predicting_positions(rows: Sequence[Row], width: int) -> tuple[list[int], list[int]]:
+    """Flat positions of the states that predict the completion tokens [N], and those tokens [N].
+
+    The first token of every completion is predicted by the prompt's last state, the others by their predecessor.
+    """
+    positions, tokens = [], []
+    spans = _spans(rows, width)
+    for number, row in enumerate(rows):
+        before = number * width + len(row.prompt) - 1
+        for completion in row.completions:
+            at, size, _ = next(spans)
+            positions += [before, *range(at, at + size - 1)]
+            tokens += completion
+    return positions, tokens
+
+
+def _spans(rows: Sequence[Row], width: int) -> Iterator[tuple[int, int, int]]:
+    """Flat start, length and member of each completion."""
+    for number, row in enumerate(rows):
+        at = number * width + len(row.prompt)
+        for completion, member in zip(row.completions, row.members, strict=True):
+            yield at, len(completion), member
+            at += len(completion)
+
+
+def _positions(row: Row) -> list[int]:
+    start = len(row.prompt)
+    return [*range(start), *(start + i for completion in row.completions for i in range(len(completion)))]
+
+
+def _segments(row: Row) -> list[int]:
+    marks = (number for number, completion in enumerate(row.completions, 1) for _ in completion)
+    return [*(0 for _ in row.prompt), *marks]
+
+
+def _padded(rows: Sequence[list[int]], width: int, fill: int, device: torch.device) -> Tensor:
+    return torch.tensor([row + [fill] * (width - len(row)) for row in rows], dtype=torch.long, device=device)
+
+
+# ---- which models can
+_KNOWN: WeakKeyDictionary[nn.Module, Sharing] = WeakKeyDictionary()
+
+
+def sharing(body: nn.Module) -> Sharing:
+    """Whether this model's body may share prompts: asked once per model, by comparing it with separate forwards."""
+    if body not in _KNOWN:
+        _KNOWN[body] = _tried(body)
+    return _KNOWN[body]
+
+
+@torch.no_grad()
+def _tried(body: nn.Module) -> Sharing:
+    device = next(body.parameters()).device
+    name = type(body).__name__
+    try:
+        together = _probe(body, rows_of(PROBE, ALWAYS, 1 << 20), device)
+        apart = _probe(body, rows_of(PROBE, 0, 1), device)
+    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError) as error:
+        return Sharing(0, f"{name} takes no mask of its own ({type(error).__name__}), so prompts were not shared.")
+    exact = next(body.parameters()).dtype == torch.float32
+    if not bool(((together - apart).abs().max() <= (1e-4 if exact else 5e-2) * apart.abs().max()).item()):
+        return Sharing(0, f"{name} does not keep completions behind one prompt apart, so prompts were not shared.")
+    return Sharing(_window(body.config))
+
+
+def _probe(body: nn.Module, rows: list[Row], device: torch.device) -> Tensor:
+    states = hidden_states(body, rows, device)
+    positions, _ = predicting_positions(rows, states.shape[1])
+    return states.flatten(0, 1)[positions].float()
+
+
+def _window(config) -> int:
+    """The shortest window of a layer that looks back only so far: our mask has none, so longer rows go alone."""
+    kinds = set(getattr(config, "layer_types", None) or [])
+    sliding = getattr(config, "sliding_window", None)
+    used = not kinds or "sliding_attention" in kinds
+    limits = [sliding if used else None, getattr(config, "attention_chunk_size", None)]
+    return min([limit for limit in limits if limit], default=ALWAYS)

@@ -1,0 +1,108 @@
+"""What a lead does with a run after its launch: cancel, resume, run it again with changes, delete its files.
+
+Each asks first whether it may; none trains, and only `resume` changes a state, through storage.runs.reopen.
+Following a run is the monitor's business.
+"""
+
+import shutil
+from collections.abc import Mapping
+
+from pipeline.launch import launch
+from pipeline.run_directory import RunDirectory
+from pipeline.services import Services
+from storage import campaigns, run_marks, runs, versions
+from storage.records import ENDED_STATES, Run
+from storage.runs import NotResumable
+
+RESUMABLE = ("starter", "reward", "dpo", "ppo", "generate", "evaluate")
+MISLEADING = (
+    "cancel",
+    "error.json",
+    "process.json",
+    "exit.json",
+    "status.json",
+)  # files that would mislead a resumed run
+
+
+class NotCancellable(ValueError):
+    """A run that has ended, or whose directory is not there yet, was asked to end."""
+
+
+class NotDeletable(ValueError):
+    """A run still goes, or something that is in use was made by it."""
+
+
+def request_cancel(services: Services, run: Run) -> None:
+    """Ask a run to end: the job saves a checkpoint first, the monitor changes its state. Raises NotCancellable."""
+    if run.state in ENDED_STATES:
+        raise NotCancellable(f"run: found {run.id} {run.state}, expected one that has not ended")
+    try:
+        RunDirectory(services.directory(run)).request_cancel()
+    except FileNotFoundError:
+        raise NotCancellable(f"run: found {run.id} still being prepared, expected its directory; try again") from None
+
+
+def resume(services: Services, run: Run, by: str = "") -> Run:
+    """Queue a failed or cancelled run again on its own directory: the job goes on from its last checkpoint.
+
+    Its data, options and models stay what they were. Raises storage.runs.NotResumable where its files are gone,
+    its process still runs, or it has not ended or has succeeded.
+    """
+    files = RunDirectory(services.directory(run))
+    if run.deleted or not (files.path / "config.json").is_file():
+        raise NotResumable(f"run: found {run.id} without its files, expected its directory; run it again instead")
+    if run.state not in ("failed", "cancelled"):
+        raise NotResumable(f"run: found {run.id} {run.state}, expected one that failed or was cancelled")
+    if run.handle and services.backend.alive(run.handle):
+        raise NotResumable(
+            f"run: found the process of {run.id} still running, expected it to have ended; wait a moment"
+        )
+    for name in MISLEADING:
+        (files.path / name).unlink(missing_ok=True)
+    return runs.reopen(services.database, run.id, f"resumed{f' by {by}' if by else ''}")
+
+
+def again(services: Services, run: Run, changes: Mapping | None = None, created_by: int | None = None) -> Run:
+    """Launch a new run like this one, on today's data, with some options changed.
+
+    Raises what `launch` raises.
+    """
+    named = RunDirectory(services.directory(run)).config().get("models", {}) if not run.deleted else {}
+    models = {place: str(model["name"]) for place, model in named.items()}
+    known = {version.name for version in versions.versions(services.database)}
+    models = {place: name for place, name in models.items() if name in known}
+    options = {**run.options, **(changes or {})}
+    return launch(services, run.kind, run.campaign_id, options, models, created_by)
+
+
+def delete(services: Services, run: Run, by: str = "") -> Run:
+    """Remove the run's files and take it out of the lists; its events and metrics stay in storage.
+
+    Raises NotDeletable where the run has not ended, or a version it made is a campaign's policy, the parent of
+    another version, or a model of another run that still has its files.
+    """
+    if run.state not in ENDED_STATES:
+        raise NotDeletable(f"run: found {run.id} {run.state}, expected one that has ended; cancel it first")
+    made = [v.name for v in versions.versions(services.database) if v.run_id == run.id]
+    for name in made:
+        if user := _user_of(services, name):
+            raise NotDeletable(f"run: found its version {name} in use by {user}, expected nothing to need it")
+    marked = run_marks.mark_deleted(services.database, run.id, f"deleted{f' by {by}' if by else ''}", by)
+    shutil.rmtree(services.directory(run), ignore_errors=True)
+    return marked
+
+
+def _user_of(services: Services, version: str) -> str | None:
+    """Who needs the files of a version, in words."""
+    for campaign in campaigns.campaigns(services.database):
+        if campaign.policy == version:
+            return f"campaign {campaign.name} as its policy"
+    for other in versions.versions(services.database):
+        if other.parent == version:
+            return f"version {other.name} as its parent"
+    for other in runs.unfinished_runs(services.database):
+        config = services.directory(other) / "config.json"
+        named = RunDirectory(services.directory(other)).config().get("models", {}) if config.is_file() else {}
+        if any(model["name"] == version for model in named.values()):
+            return f"run {other.id}"
+    return None
