@@ -75,7 +75,7 @@ def person(bench):
 
 @pytest.fixture
 def context(bench, browser, person):
-    bench.campaign([four(number) for number in range(6)])
+    bench.campaign([four(number) for number in range(12)])
     made = browser_of(browser, bench, person)
     yield made
     made.close()
