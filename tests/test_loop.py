@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("loop")]  # one loop, whichever process runs it
 
 
 def verb(folder: Path, *words: str) -> dict:
     """Run a verb with --json in its own process and return its answer."""
     environment = {**os.environ, "RANKLOOP_DATA": str(folder)}
-    environment.pop("OMP_NUM_THREADS", None)  # real jobs use every core
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        environment.pop("OMP_NUM_THREADS", None)  # alone, jobs use every core; beside other tests they would wait
     done = subprocess.run(
         [sys.executable, "app.py", *words, "--json"], cwd=ROOT, env=environment, capture_output=True, text=True
     )
