@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("loop")]  # one loop, whichever process runs it
+pytestmark = pytest.mark.slow
 
 
 def verb(folder: Path, *words: str) -> dict:

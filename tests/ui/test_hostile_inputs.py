@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from storage import api_keys, people, rankings, versions
 from storage.campaigns import campaigns, create_campaign, edit_campaign
 from storage.details import Detail
-from storage.records import ModelVersion, Submission
+from storage.records import ModelVersion, Person, Submission
 from storage.setups import edit_setup
 from tests.ui.board import PHONE, Board
 from tests.ui.conftest import PASSWORD, Bench
@@ -114,7 +114,13 @@ def test_the_worst_of_them_stay_in_their_cards_on_a_phone(hostile: Bench, browse
         assert board.wrong == []
 
 
-def say_hostile_things(bench: Bench) -> None:
+@pytest.fixture(scope="module")
+def speaker(hostile: Bench) -> Person:
+    """Who has said hostile things."""
+    return say_hostile_things(hostile)
+
+
+def say_hostile_things(bench: Bench) -> Person:
     """Answers with hostile rationales, notes, edits and reasons, in a campaign of hostile words."""
     database, words = bench.services.database, NAMES[:8]
     tasks = bring_in(bench, f"sentinel {NAMES[0]}", WORST[:27], criterion=NAMES[3])
@@ -136,11 +142,11 @@ def say_hostile_things(bench: Bench) -> None:
         tiers = tuple((completion,) for completion in assignment.shown)
         answer = Submission(f"hostile-{number:04}", assignment.id, "ranking", tiers, 3.0, said)
         rankings.submit(database, bench.services.pool, person.id, answer)
+    return person
 
 
-def test_hostile_names_and_words_stay_words_on_every_page(hostile: Bench, browser: Browser):
+def test_hostile_names_and_words_stay_words_on_every_page(hostile: Bench, speaker: Person, browser: Browser):
     database = hostile.services.database
-    say_hostile_things(hostile)
     for number, name in enumerate(NAMES):
         people.create_person(database, f"{name[:50]} {number}", "annotator")
         create_campaign(database, f"{name} {number}"[:200], criterion=name[:100], guidelines=name)
@@ -157,15 +163,14 @@ def test_hostile_names_and_words_stay_words_on_every_page(hostile: Bench, browse
         assert board.wrong == []
 
 
-def test_own_hostile_answers_are_listed_and_revised_as_text(hostile: Bench, browser: Browser):
+def test_own_hostile_answers_are_listed_and_revised_as_text(hostile: Bench, speaker: Person, browser: Browser):
     database = hostile.services.database
-    person = next(one for one in people.people(database) if one.name == NAMES[1][:60].strip())
-    with Board(hostile, browser, person) as board:
+    with Board(hostile, browser, speaker) as board:
         for path in ("work", ""):
             board.page.goto(f"{hostile.url}/{path}")
             board.page.locator(READY).first.wait_for(timeout=SOON)
             assert (path, board.page.evaluate(ON_LEADS_PAGE)) == (path, [])
-        newest = rankings.answers(database, person_id=person.id, newest_first=True, limit=1)[0]
+        newest = rankings.answers(database, person_id=speaker.id, newest_first=True, limit=1)[0]
         asked = board.context.request.post(f"{hostile.url}/rank/revise", data={"submission": newest.submission_id})
         assert asked.ok and asked.json()["task"]["answer"]["detail"]["rationale"]
         assert board.wrong == []

@@ -31,7 +31,7 @@ RUN_CASES = """async ([charts, cases]) => {
 }"""
 PAGES = {"campaigns": "#campaign-cards", "runs": "#run-list", "leaderboard": "#standing", "people": "#people-table"}
 PHONE = {"viewport": {"width": 390, "height": 844}}
-SOON = 15_000  # milliseconds; two busy cores
+SOON = 30_000  # milliseconds; two busy cores
 
 
 class FastBackend:
