@@ -118,9 +118,11 @@ def open_form(page: Page, form: str) -> None:
     page.locator(f"{form} > button").click()
 
 
-def start_generate(page: Page) -> str:
-    """Start a generate run from the form; returns its id."""
+def start_generate(page: Page, campaign: str) -> str:
+    """Start a generate run over the campaign's prompts from the form; returns its id."""
     open_form(page, "#start-run")
+    page.locator("#run-campaign input").click()
+    page.get_by_role("option", name=campaign, exact=True).click()
     page.locator("#run-kind input").click()
     page.get_by_role("option", name="generate").click()
     page.locator("#start-button").click()
@@ -154,10 +156,10 @@ def test_an_annotator_gets_403_on_each(bench, browser, path):
 
 
 def test_a_run_started_from_the_page_draws_its_curve_while_it_goes_on(bench, browser, jobs):
-    bench.campaign([["one", "two"]])
+    campaign = bench.campaign([["one", "two"]])
     with Visit(bench, browser, "lead") as visit:
         page = visit.open("runs")
-        run_id = start_generate(page)
+        run_id = start_generate(page, campaign.name)
         expect(page.locator(f"[data-run='{run_id}'][data-points='4']")).to_be_visible(timeout=SOON)
         expect(page.locator("#run-chart [data-at=state]")).to_have_text("running")
         jobs.go_on.set()
@@ -171,9 +173,9 @@ def test_a_run_started_from_the_page_draws_its_curve_while_it_goes_on(bench, bro
 
 
 def test_a_run_goes_on_when_the_browser_closes_and_can_be_cancelled_from_another(bench, browser, jobs):
-    bench.campaign([["one", "two"]])
+    campaign = bench.campaign([["one", "two"]])
     with Visit(bench, browser, "lead") as visit:
-        run_id = start_generate(visit.open("runs"))
+        run_id = start_generate(visit.open("runs"), campaign.name)
         expect(visit.page.locator(f"[data-run='{run_id}'][data-points='4']")).to_be_visible(timeout=SOON)
     assert runs.run(bench.services.database, run_id).state == "running"
     with Visit(bench, browser, "lead") as visit:
@@ -189,9 +191,9 @@ def test_a_run_goes_on_when_the_browser_closes_and_can_be_cancelled_from_another
 def test_live_events_end_for_somebody_who_was_signed_out(bench, browser, jobs, monkeypatch):
     monkeypatch.setattr("ui.api_runs.HEARTBEAT_EVERY", 1)
     monkeypatch.setattr("ui.api_runs.LOOK_EVERY", 0.05)
-    bench.campaign([["one", "two"]])
+    campaign = bench.campaign([["one", "two"]])
     with Visit(bench, browser, "lead") as visit:
-        run_id = start_generate(visit.open("runs"))
+        run_id = start_generate(visit.open("runs"), campaign.name)
         opened = """run => new Promise(tell => {
             const source = new EventSource(`api/v1/runs/${run}/events`);
             window.ends = new Promise(end => { source.onerror = () => end('ended'); });
