@@ -1,129 +1,117 @@
-"""Where jobs run: the protocol, and the process on this machine.
+"""Where jobs run: one protocol for every backend, and the values it speaks in.
 
-A backend starts a job on a run directory, says whether it lives, and ends it. It does not read what
-the job writes and never changes a run's state: that is `pipeline.monitor`.
+A backend starts a job on a run directory, says whether it lives, carries what it writes to this machine, and ends
+it. It does not read what the job writes and never changes a run's state: that is `pipeline.monitor`. The drivers
+are in modules of their own; `tests/pipeline/conformance.py` holds what all of them must do.
 """
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import psutil
+from pipeline.resources import Resources
 
-from pipeline.run_directory import read_json, write_json
 
-NICENESS = 15
-START_TIME_TOLERANCE = 1.0  # seconds; process start times are counted in clock ticks since boot
+class BackendUnreachable(RuntimeError):
+    """A backend did not answer, or refused: names it, what it said, and what to do. The run itself is not touched."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to start: `python -m module directory`, with these resources on this slot, gently where `nice`."""
+
+    directory: Path
+    module: str
+    resources: Resources = field(default_factory=Resources)
+    slot: str = ""
+    nice: bool = True
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job ended as its backend knows it: a sentence ("" = unknown), and whether the backend and not the job
+    was at fault, so that the queue may start the run again from its last checkpoint."""
+
+    said: str = ""
+    retry: bool = False
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Something a backend offers, by its own name. price is per hour in dollars; None where it costs nothing or
+    that is not known; memory is that of the accelerator, or of the machine without one, in bytes (0 = unknown)."""
+
+    name: str
+    about: str
+    price: float | None = None
+    memory: int = 0
+    accelerators: int = 0
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Whether a backend can be used now: a sentence with what was found, and what it offers."""
+
+    reachable: bool
+    said: str
+    hardware: tuple[Hardware, ...] = ()
 
 
 class Backend(Protocol):
-    """What starting and following a run needs. A handle is text that survives a restart of the app."""
+    """What starting and following a run needs. A handle is text that survives a restart of the app.
 
-    def submit(self, run_directory: Path, module: str, nice: bool = True) -> str:
-        """Start `python -m module run_directory` and return its handle."""
+    Every call but `submit`, `sync` and `reach` returns quickly. Where one raises BackendUnreachable, it is asked again.
+    """
+
+    name: str  # as in settings and in a run's resources
+    remote: bool  # whether calls go over a network: the monitor then makes them beside its own thread
+    usual_timeout: int  # minutes; what resources.timeout_minutes = 0 means here; 0 = no limit
+
+    def slots(self) -> tuple[str, ...]:
+        """The device sets that jobs run on, by name; each takes one run at a time."""
+
+    def submit(self, job: Job) -> str:
+        """Start the job and return its handle. Again for a directory whose job still runs: that job's handle."""
 
     def find(self, run_directory: Path) -> str | None:
         """The handle of a job started on this directory earlier, where the app died before storing it."""
 
     def alive(self, handle: str) -> bool:
-        """Whether the job still runs."""
+        """Whether the job is waiting for its machine or runs."""
+
+    def sync(self, run_directory: Path, handle: str) -> None:
+        """Bring here what the job has closed (metrics, status, log, checkpoints, artifacts, result last), and take
+        a `cancel` there. After `alive` was false, this brings all there will ever be. Where both are one: nothing."""
 
     def usage(self, handle: str) -> str:
         """What the job uses right now, in words; "" where that is not known."""
 
-    def cancel(self, handle: str, force: bool = False) -> None:
-        """Ask the job and its children to end (SIGTERM), or end them (SIGKILL) with force."""
-
-
-class LocalBackend:
-    """Jobs as detached processes on this machine; they live on when the app ends or is killed.
-
-    A handle is `local:<pid>:<start time>`: a process that got the pid later has another start time.
-    """
-
-    def __init__(self, project_root: Path):
-        self.project_root = Path(project_root)
-
-    def submit(self, run_directory: Path, module: str, nice: bool = True) -> str:
-        """Start the job in a session of its own, its output straight to log.txt."""
-        directory = Path(run_directory).resolve()
-        command = [sys.executable, "-u", "-m", module, str(directory)]
-        with (directory / "log.txt").open("ab") as log:
-            child = subprocess.Popen(
-                command,
-                cwd=self.project_root,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        process = psutil.Process(child.pid)
-        if nice:
-            process.nice(NICENESS)  # before Python has started a second thread: threads inherit it
-        handle = _handle(child.pid, process.create_time())
-        write_json(directory / "process.json", {"pid": child.pid, "started": process.create_time()})
-        threading.Thread(target=_reap, args=(child, directory), name=f"reap {child.pid}", daemon=True).start()
-        return handle
-
-    def find(self, run_directory: Path) -> str | None:
-        """From process.json, or from the command lines of running processes where not even that was written."""
-        directory = Path(run_directory).resolve()
-        noted = read_json(directory / "process.json")
-        if noted:
-            return _handle(noted["pid"], noted["started"])
-        for process in psutil.process_iter(["cmdline", "create_time"]):
-            command = process.info["cmdline"] or []
-            if len(command) > 3 and command[-1] == str(directory) and "-m" in command:
-                return _handle(process.pid, process.info["create_time"])
-        return None
-
-    def alive(self, handle: str) -> bool:
-        """Whether that very process runs; one that has ended and waits for its parent does not."""
-        pid, started = _parse(handle)
-        try:
-            process = psutil.Process(pid)
-            same = abs(process.create_time() - started) <= START_TIME_TOLERANCE
-            return same and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-        except psutil.NoSuchProcess:
-            return False
-
-    def usage(self, handle: str) -> str:
-        """Memory and processor time of the job and its children since it started."""
-        if not self.alive(handle):
-            return ""
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(_parse(handle)[0])
-            everyone = [process, *process.children(recursive=True)]
-            memory = sum(one.memory_info().rss for one in everyone) / 1024**3
-            times = [one.cpu_times() for one in everyone]
-            share = sum(t.user + t.system for t in times) / max(1e-3, time.time() - process.create_time())
-            return f"{memory:.1f} GiB of memory · {share:.1f} cores busy"
-        return ""
+    def ending(self, handle: str) -> Ending:
+        """How a job that is not alive ended."""
 
     def cancel(self, handle: str, force: bool = False) -> None:
-        """Signal the job's process group: it leads its own, so nothing else is in it."""
-        if self.alive(handle):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(_parse(handle)[0], signal.SIGKILL if force else signal.SIGTERM)
+        """Ask the job and its children to end (SIGTERM), or end them (SIGKILL) with force; an ended one is left."""
+
+    def reach(self) -> Reach:
+        """Ask it: can it be reached, what does it offer, and at what price."""
 
 
-def _reap(child: subprocess.Popen, directory: Path) -> None:
-    """Leave no zombie, and note how the process ended while the app that started it lives."""
-    code = child.wait()
-    with contextlib.suppress(OSError):  # the run may have been deleted meanwhile
-        write_json(directory / "exit.json", {"pid": child.pid, "code": code})
+@dataclass(frozen=True)
+class Backends:
+    """The configured backends by name, and the one that runs go to unless told otherwise."""
+
+    there: Mapping[str, Backend]
+    usual: str
+
+    def of(self, resources: Resources) -> Backend:
+        """The backend that a run's resources mean. Raises KeyError where it is not configured (any more)."""
+        return self.there[resources.backend or self.usual]
 
 
-def _handle(pid: int, started: float) -> str:
-    return f"local:{pid}:{started:.2f}"
-
-
-def _parse(handle: str) -> tuple[int, float]:
-    _, pid, started = handle.split(":")
-    return int(pid), float(started)
+def costs(backend: Backend, resources: Resources, offered: tuple[Hardware, ...]) -> float | None:
+    """The most that a run can cost, in dollars: price per hour × time limit; None where nothing has a price."""
+    name = resources.hardware or next(iter(backend.slots()), "")
+    price = next((one.price for one in offered if one.name == name), None)
+    minutes = resources.timeout_minutes or backend.usual_timeout
+    return None if price is None else price * minutes / 60

@@ -179,13 +179,18 @@ def make_config(kind: str, options: Mapping[str, object] | None = None):
     """
     if kind not in CONFIGS:
         raise InvalidOption("kind", kind, "one of " + ", ".join(CONFIGS))
-    known = {f.name: f for f in fields(CONFIGS[kind])}
+    return parsed(CONFIGS[kind], options or {}, kind)
+
+
+def parsed(config: type, given: Mapping[str, object], of: str):
+    """A dataclass of options from plain values, each made the type of its field. Raises InvalidOption."""
+    known = {f.name: f for f in fields(config)}
     values = {}
-    for name, value in (options or {}).items():
+    for name, value in given.items():
         if name not in known:
-            raise InvalidOption(name, value, f"an option of {kind}: " + ", ".join(known))
+            raise InvalidOption(name, value, f"an option of {of}: " + ", ".join(known))
         values[name] = _parsed(known[name], value)
-    return CONFIGS[kind](**values)
+    return config(**values)
 
 
 def options_of(config) -> dict:
@@ -210,9 +215,9 @@ def _yes_or_no(spec, value) -> bool:
 
 
 def _choice(spec, value) -> str:
-    if value not in spec.metadata["choices"]:
+    if spec.metadata["choices"] and value not in spec.metadata["choices"]:
         raise InvalidOption(spec.name, value, "one of " + ", ".join(spec.metadata["choices"]))
-    return value
+    return str(value)
 
 
 def _number(spec, value) -> int | float:

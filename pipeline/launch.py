@@ -8,10 +8,12 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline.configs import make_config, options_of
+from pipeline.configs import InvalidOption, make_config, options_of
 from pipeline.reference_cache import FOLDER, copy_known
+from pipeline.resources import Resources, make_resources, plain
 from pipeline.run_directory import RunDirectory
 from pipeline.services import Services
 from pipeline.snapshot import LaunchRefused, Snapshot, freeze
@@ -39,12 +41,15 @@ def launch(
     options: Mapping | None = None,
     models: Mapping[str, str] | None = None,
     created_by: int | None = None,
+    resources: Mapping | None = None,
 ) -> Run:
     """Queue a run. models names versions by place: policy, against, reward; the rest is resolved here.
 
-    Raises pipeline.configs.InvalidOption for a wrong option and LaunchRefused for missing models or data.
+    resources: fields of pipeline.resources.Resources. Raises pipeline.configs.InvalidOption for a wrong option or
+    resource, and LaunchRefused for missing models or data.
     """
     config = options_of(make_config(kind, options))
+    place = placed(services, resources)
     campaign = campaign_of(services, campaign_id, kind)
     chosen = resolve_models(services, kind, campaign, models or {})
     if kind == "generate" and "against" in chosen and config["prompts"] == 0:
@@ -54,11 +59,20 @@ def launch(
     if frozen.data_hash:
         runs.set_data_hash(services.database, run.id, frozen.data_hash)
     try:
-        _prepare(services, run, campaign, config, chosen, frozen)
+        _prepare(services, run, campaign, config, chosen, frozen, place)
     except OSError as error:
         runs.set_state(services.database, run.id, "failed", f"its directory could not be written: {error}")
         raise
     return runs.run(services.database, run.id)
+
+
+def placed(services: Services, resources: Mapping | None) -> Resources:
+    """The resources with their backend named. Raises InvalidOption, also for a backend that is not configured."""
+    wanted = make_resources(resources)
+    name = wanted.backend or services.backends.usual
+    if name not in services.backends.there:
+        raise InvalidOption("backend", name, "one of " + ", ".join(services.backends.there))
+    return replace(wanted, backend=name)
 
 
 def resolve_models(
@@ -130,7 +144,13 @@ def current_policy(services: Services, campaign: Campaign) -> ModelVersion | Non
 
 
 def _prepare(
-    services: Services, run: Run, campaign: Campaign | None, options: Mapping, chosen: Mapping, frozen: Snapshot
+    services: Services,
+    run: Run,
+    campaign: Campaign | None,
+    options: Mapping,
+    chosen: Mapping,
+    frozen: Snapshot,
+    place: Resources,
 ) -> None:
     """Fill the directory beside its place and move it there whole: a directory in place is complete."""
     final = services.directory(run)
@@ -146,6 +166,7 @@ def _prepare(
         "watermark": frozen.watermark,
         "sizes": frozen.sizes,
         "code_hash": code_hash,
+        "resources": plain(place),
     }
     directory = RunDirectory.create(final.with_name(f".{final.name}.new"), config)
     frozen.write(directory.data)

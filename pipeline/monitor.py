@@ -1,6 +1,6 @@
 """Follow runs to their end: the only place that changes a run's state after launch.
 
-Each poll starts the first queued run when the one slot is free, takes in what running jobs have written,
+Each poll starts the first queued run that a free slot takes, takes in what running jobs have written,
 and ends those that have ended. Everything is idempotent and read from storage and run directories, so the
 app may be killed at any line and a new monitor goes on. Does not train and does not talk to people.
 """
@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from pipeline.backend import Backend, Job
 from pipeline.configs import MODULES
 from pipeline.intake import register_result, take_in_metrics, take_in_pieces
 from pipeline.memory import advice
+from pipeline.resources import resources_of
 from pipeline.run_directory import RunDirectory, read_json
 from pipeline.services import Services
 from storage import runs
@@ -103,9 +105,12 @@ class Monitor:
         if run.state == "queued":
             self._queued(run, directory)
             return
-        handle = run.handle or self._recovered(run, directory)
+        backend = self.services.backend_of(run)
+        handle = run.handle or self._recovered(run, directory, backend)
         # Asked before the rest is read: a job seen done, or dead, has written all it will ever write.
-        alive = handle is not None and self.services.backend.alive(handle)
+        alive = handle is not None and backend.alive(handle)
+        if handle is not None:
+            backend.sync(directory.path, handle)
         done = directory.result() is not None
         take_in_metrics(self.services, run, directory)
         take_in_pieces(self.services, run, directory)
@@ -113,7 +118,7 @@ class Monitor:
             runs.set_state(self.services.database, run.id, "finishing")
             register_result(self.services, run, directory)
         elif alive:
-            self._alive(run, directory, handle)
+            self._alive(run, directory, handle, backend)
         elif handle is not None or self._for(run, "lost") > START_SECONDS:
             self._died(run, directory)
 
@@ -124,29 +129,40 @@ class Monitor:
             return
         if directory.cancel_requested():
             self._end(run, "cancelled", "cancelled before it started")
-        elif not self._slot_taken():
+        elif (slot := self._free_slot(directory)) is not None:
+            runs.set_slot(self.services.database, run.id, slot)
             runs.set_state(self.services.database, run.id, "starting")
-            handle = self.services.backend.submit(directory.path, MODULES[run.kind], nice=True)
+            job = Job(directory.path, MODULES[run.kind], resources_of(directory.config()), slot)
+            handle = self.services.backend_of(run).submit(job)
             runs.set_handle(self.services.database, run.id, handle)
 
-    def _slot_taken(self) -> bool:
-        return any(other.state != "queued" for other in runs.unfinished_runs(self.services.database))
+    def _free_slot(self, directory: RunDirectory) -> str | None:
+        """A device set that the run may have now: of its backend, the one it asks for or any, and nobody on it."""
+        wanted = resources_of(directory.config())
+        backend = self.services.backends.of(wanted)
+        going = [other for other in runs.unfinished_runs(self.services.database) if other.state != "queued"]
+        taken = [other.slot for other in going if self.services.backend_of(other) is backend]
+        free = list(backend.slots())
+        for slot in taken:
+            if slot in free:
+                free.remove(slot)
+        return next((slot for slot in free if wanted.hardware in ("", slot)), None)
 
-    def _recovered(self, run: Run, directory: RunDirectory) -> str | None:
+    def _recovered(self, run: Run, directory: RunDirectory, backend: Backend) -> str | None:
         """The handle of a job that was started just before the app died."""
-        handle = self.services.backend.find(directory.path)
+        handle = backend.find(directory.path)
         if handle is not None:
             runs.set_handle(self.services.database, run.id, handle)
         return handle
 
-    def _alive(self, run: Run, directory: RunDirectory, handle: str) -> None:
+    def _alive(self, run: Run, directory: RunDirectory, handle: str, backend: Backend) -> None:
         phase = (directory.status() or {}).get("phase")
         if phase in ("running", "finishing") and run.state == "starting":
             runs.set_state(self.services.database, run.id, "running")
         if directory.cancel_requested():
             asked = self._for(run, "cancel")
             if asked >= self.grace:
-                self.services.backend.cancel(handle, force=asked >= self.grace + FORCE_SECONDS)
+                backend.cancel(handle, force=asked >= self.grace + FORCE_SECONDS)
 
     def _died(self, run: Run, directory: RunDirectory) -> None:
         """A job that ended without a result: cancelled if somebody asked, else failed with its own words."""
@@ -166,7 +182,7 @@ class Monitor:
     def _give_up(self, run: Run, error: Exception) -> None:
         """End a run whose output cannot be stored, and its job with it."""
         if run.handle is not None:
-            self.services.backend.cancel(run.handle)
+            self.services.backend_of(run).cancel(run.handle)
         self._end(run, "failed", f"RankLoop could not take in the run: {error}")
 
     def _for(self, run: Run, what: str) -> float:

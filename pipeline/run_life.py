@@ -53,7 +53,7 @@ def resume(services: Services, run: Run, by: str = "") -> Run:
         raise NotResumable(f"run: found {run.id} without its files, expected its directory; run it again instead")
     if run.state not in ("failed", "cancelled"):
         raise NotResumable(f"run: found {run.id} {run.state}, expected one that failed or was cancelled")
-    if run.handle and services.backend.alive(run.handle):
+    if run.handle and services.backend_of(run).alive(run.handle):
         raise NotResumable(
             f"run: found the process of {run.id} still running, expected it to have ended; wait a moment"
         )

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.backend import Backend, LocalBackend
+from pipeline.backend import Backend, Backends
+from pipeline.local_backend import LocalBackend
+from pipeline.resources import resources_of
+from pipeline.run_directory import RunDirectory
 from storage.assignments import Assignments
 from storage.database import Database
 from storage.records import Run
@@ -19,7 +22,7 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(eq=False)  # one folder, one Services: it is itself
 class Services:
-    """The database, the pool of open tasks and the place where jobs run.
+    """The database, the pool of open tasks and the places where jobs run.
 
     after_run is called by the monitor with every run that has ended.
     """
@@ -27,7 +30,7 @@ class Services:
     data: Path
     database: Database
     pool: Assignments
-    backend: Backend
+    backends: Backends
     base_model: str = "starter"
     project_root: Path = PROJECT_ROOT
     opened: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -37,17 +40,26 @@ class Services:
         """The run's directory as an absolute path."""
         return self.data / run.directory
 
+    def backend_of(self, run: Run) -> Backend:
+        """Where the run goes, or went. Raises KeyError where that backend is not configured (any more)."""
+        return self.backends.of(resources_of(RunDirectory(self.directory(run)).config()))
+
     def close(self) -> None:
         """Close the database; running jobs go on."""
         self.database.close()
 
 
 def open_services(
-    data: Path, base_model: str = "starter", backend: Backend | None = None, lease_seconds: float = 1800
+    data: Path, base_model: str = "starter", backends: Backends | None = None, lease_seconds: float = 1800
 ) -> Services:
     """Open (or make) the data folder. Raises storage.database.DatabaseInUse where another process holds it."""
     folder = Path(data).expanduser().resolve()
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     database = Database(folder)
     pool = Assignments(database, lease_seconds=lease_seconds, clock=time.time)
-    return Services(folder, database, pool, backend or LocalBackend(PROJECT_ROOT), base_model)
+    return Services(folder, database, pool, backends or only(LocalBackend(PROJECT_ROOT)), base_model)
+
+
+def only(backend: Backend) -> Backends:
+    """One backend, which is the usual one."""
+    return Backends({backend.name: backend}, backend.name)

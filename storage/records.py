@@ -255,7 +255,8 @@ class Person:
 
 @dataclass(frozen=True)
 class Run:
-    """One job of any kind. directory is relative to the data folder; started is when it last got its slot.
+    """One job of any kind. directory is relative to the data folder; started is when it last got its slot,
+    and slot names it.
 
     note, tags and priority are what people say of it; a deleted run has no files any more.
     """
@@ -277,6 +278,7 @@ class Run:
     tags: tuple[str, ...] = ()
     priority: float = 0.0
     deleted: bool = False
+    slot: str = ""
 
 
 @dataclass(frozen=True)

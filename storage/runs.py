@@ -13,7 +13,7 @@ from storage.records import ENDED_STATES, RUN_STATES, Run, require
 
 _RUNS = """
     SELECT r.run_id, r.kind, r.campaign_id, r.directory, r.options, s.value, s.reason, r.created, r.created_by,
-           d.value, h.value, s.created, s.started, m.note, m.tags, coalesce(m.priority, 0), m.deleted
+           d.value, h.value, l.value, s.created, s.started, m.note, m.tags, coalesce(m.priority, 0), m.deleted
     FROM run r
     LEFT JOIN run_mark_now m USING (run_id)
     JOIN (SELECT run_id, arg_max(value, position) AS value, arg_max(reason, position) AS reason,
@@ -23,6 +23,7 @@ _RUNS = """
                WHERE name = 'data_hash' GROUP BY run_id) d USING (run_id)
     LEFT JOIN (SELECT run_id, arg_max(value, position) AS value FROM run_event
                WHERE name = 'handle' GROUP BY run_id) h USING (run_id)
+    LEFT JOIN (SELECT run_id, arg_max(slot, created) AS value FROM run_slot GROUP BY run_id) l USING (run_id)
 """
 
 
@@ -122,6 +123,11 @@ def set_handle(database: Database, run_id: str, handle: str) -> None:
     database.write(lambda cursor: _append_event(cursor, run_id, "handle", handle, ""))
 
 
+def set_slot(database: Database, run_id: str, slot: str) -> None:
+    """Remember the device set that the run is done on."""
+    database.write(lambda cursor: cursor.execute("INSERT INTO run_slot VALUES (?, ?, ?)", [run_id, slot, _now()]))
+
+
 def set_data_hash(database: Database, run_id: str, data_hash: str) -> None:
     """Remember the content hash of the data the run learns from."""
     database.write(lambda cursor: _append_event(cursor, run_id, "data_hash", data_hash, ""))
@@ -210,10 +216,11 @@ def _known(database: Database, run_id: str) -> Run:
 
 def _run(row) -> Run:
     run_id, kind, campaign_id, directory, options, *told, note, tags, priority, deleted = row
-    state, reason, created, created_by, data_hash, handle, changed, started = told
+    state, reason, created, created_by, data_hash, handle, slot, changed, started = told
     return Run(
         run_id, kind, campaign_id, directory, json.loads(options), state, reason, created, created_by, data_hash,
         handle or None, changed, started, note or "", tuple(json.loads(tags or "[]")), priority, deleted is not None,
+        slot or "",
     )  # fmt: skip
 
 

@@ -198,7 +198,7 @@ def behind(services: Services, run_id: str) -> dict:
 def _behind(services: Services, run_id: str, _moment: int) -> dict:
     found = run(services.database, run_id)
     tail = RunDirectory(services.directory(found)).log_tail(20)
-    use = services.backend.usage(found.handle) if found.handle and found.state == "running" else ""
+    use = services.backend_of(found).usage(found.handle) if found.handle and found.state == "running" else ""
     return {"tail": tail, "use": use}
 
 

@@ -44,9 +44,10 @@ def dies(*_):
 
 
 def end_jobs(services):
+    backend = services.backends.there["local"]
     for directory in (services.data / "runs").glob("0*"):
-        if handle := services.backend.find(directory):
-            services.backend.cancel(handle, force=True)
+        if handle := backend.find(directory):
+            backend.cancel(handle, force=True)
 
 
 def quick(services, **limits):

@@ -9,7 +9,8 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline.services import Services
+from pipeline.backend import Ending, Reach
+from pipeline.services import Services, only
 from storage import campaigns, completions, people, prompts, runs, tasks
 from storage.assignments import Assignments
 from storage.database import Database
@@ -24,10 +25,23 @@ class IdleBackend:
     """A backend that starts nothing: runs stay where the tests put them."""
 
     asked: list = field(default_factory=list)
+    name, remote, usual_timeout = "local", False, 0
 
-    def submit(self, run_directory, module, nice=True):
-        self.asked.append((Path(run_directory), module))
+    def slots(self):
+        return ("this machine",)
+
+    def submit(self, job):
+        self.asked.append((job.directory, job.module))
         return "idle"
+
+    def sync(self, run_directory, handle):
+        pass
+
+    def ending(self, handle):
+        return Ending()
+
+    def reach(self):
+        return Reach(True, "It starts nothing.")
 
     def find(self, run_directory):
         return None
@@ -45,7 +59,7 @@ class IdleBackend:
 def new_services(folder: Path) -> Services:
     """Services over an in-memory database; run directories lie in the folder."""
     database = Database(None)
-    return Services(folder, database, Assignments(database), IdleBackend())
+    return Services(folder, database, Assignments(database), only(IdleBackend()))
 
 
 def new_person(services: Services, role: str, name: str | None = None) -> Person:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from pipeline.backend import Ending
 from pipeline.monitor import Monitor
 from pipeline.run_directory import RunDirectory
+from pipeline.services import only
 from storage import people, runs
 from tests.ui.conftest import PASSWORD, Bench
 from tests.ui.leads import HOSTILE
@@ -37,12 +39,17 @@ SOON = 30_000  # milliseconds; two busy cores
 class FastBackend:
     """Runs "jobs" as threads that write a few metric lines and a result: what a real job does, in seconds."""
 
+    name, remote, usual_timeout = "local", False, 0
+
     def __init__(self):
         self.threads: list[threading.Thread] = []
         self.go_on = threading.Event()
 
-    def submit(self, run_directory, module, nice=True):
-        thread = threading.Thread(target=self.work, args=(RunDirectory(run_directory),))
+    def slots(self):
+        return ("thread",)
+
+    def submit(self, job):
+        thread = threading.Thread(target=self.work, args=(RunDirectory(job.directory),))
         self.threads.append(thread)
         thread.start()
         return str(len(self.threads) - 1)
@@ -62,6 +69,12 @@ class FastBackend:
 
     def alive(self, handle):
         return self.threads[int(handle)].is_alive()
+
+    def sync(self, run_directory, handle):
+        pass
+
+    def ending(self, handle):
+        return Ending()
 
     def usage(self, handle):
         return "1.0 GiB of memory"
@@ -103,15 +116,16 @@ class Visit:
 @pytest.fixture
 def jobs(bench: Bench) -> Iterator[FastBackend]:
     """The bench's monitor at work over fast jobs."""
-    usual, bench.services.backend = bench.services.backend, FastBackend()
+    usual, fast = bench.services.backends, FastBackend()
+    bench.services.backends = only(fast)
     monitor = Monitor(bench.services, interval=0.1)
     monitor.start()
-    yield bench.services.backend
-    bench.services.backend.go_on.set()
-    for thread in bench.services.backend.threads:
+    yield fast
+    fast.go_on.set()
+    for thread in fast.threads:
         thread.join()
     monitor.stop()
-    bench.services.backend = usual
+    bench.services.backends = usual
 
 
 def open_form(page: Page, form: str) -> None:

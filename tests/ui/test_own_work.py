@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.backend import LocalBackend
-from pipeline.services import Services
+from pipeline.local_backend import LocalBackend
+from pipeline.services import Services, only
 from storage import campaigns, checks, people, rankings
 from storage.assignments import Assignments
 from storage.details import Scale
@@ -19,7 +19,7 @@ from ui.task_answer import Refused
 @pytest.fixture
 def desk(campaign_with_tasks):
     database = campaign_with_tasks.database
-    return Desk(Services(Path("unused"), database, Assignments(database), LocalBackend(Path.cwd())))
+    return Desk(Services(Path("unused"), database, Assignments(database), only(LocalBackend(Path.cwd()))))
 
 
 @pytest.fixture

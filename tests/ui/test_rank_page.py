@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.backend import LocalBackend
-from pipeline.services import Services
+from pipeline.local_backend import LocalBackend
+from pipeline.services import Services, only
 from storage import campaigns, checks, people, runs, versions
 from storage.assignments import Assignments
 from storage.rankings import answers
@@ -24,7 +24,7 @@ from ui.task_answer import Refused, read
 def services(campaign_with_tasks):
     database = campaign_with_tasks.database
     versions.register_version(database, ModelVersion("starter", "policy", "nowhere"))
-    return Services(Path("unused"), database, Assignments(database), LocalBackend(Path.cwd()))
+    return Services(Path("unused"), database, Assignments(database), only(LocalBackend(Path.cwd())))
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_an_empty_queue_says_so_and_shows_leads_the_way(services, ann):
 
 
 def test_the_first_start_is_shown_with_its_progress(db):
-    services = Services(Path("unused"), db, Assignments(db), LocalBackend(Path.cwd()))
+    services = Services(Path("unused"), db, Assignments(db), only(LocalBackend(Path.cwd())))
     runs.create_run(db, "starter", None, {})
     view = next_view(Desk(services), people.create_person(db, "ann", "annotator"))
     assert view["state"] == "starting"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.backend import LocalBackend
-from pipeline.services import Services
+from pipeline.local_backend import LocalBackend
+from pipeline.services import Services, only
 from storage import rankings
 from storage.assignments import Assignments
 from storage.people import create_person
@@ -16,7 +16,7 @@ from ui.tally import Tally
 @pytest.fixture
 def services(campaign_with_tasks):
     database = campaign_with_tasks.database
-    return Services(Path("unused"), database, Assignments(database), LocalBackend(Path.cwd()))
+    return Services(Path("unused"), database, Assignments(database), only(LocalBackend(Path.cwd())))
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.backend import LocalBackend
-from pipeline.services import Services
+from pipeline.local_backend import LocalBackend
+from pipeline.services import Services, only
 from storage import completions, prompts, rankings, tasks
 from storage.assignments import Assignments
 from storage.campaigns import create_campaign, edit_campaign
@@ -25,7 +25,7 @@ TALK = (
 
 @pytest.fixture
 def services(db):
-    return Services(Path("unused"), db, Assignments(db), LocalBackend(Path.cwd()))
+    return Services(Path("unused"), db, Assignments(db), only(LocalBackend(Path.cwd())))
 
 
 @pytest.fixture

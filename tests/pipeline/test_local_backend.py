@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.backend import LocalBackend
+from pipeline.backend import Job
+from pipeline.local_backend import LocalBackend
 from pipeline.run_directory import RunDirectory, read_json
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,7 @@ def until(condition, seconds=15.0):
 
 def test_a_job_runs_detached_and_nice_with_its_output_in_the_log(backend, directory):
     behave(directory, "hang")
-    handle = backend.submit(directory.path, MODULE)
+    handle = backend.submit(Job(directory.path, MODULE))
     until(lambda: directory.status() and directory.status()["phase"] == "running")
     process = psutil.Process(int(handle.split(":")[1]))
     assert process.nice() == 15 and os.getpgid(process.pid) == process.pid
@@ -51,7 +52,7 @@ def test_a_job_runs_detached_and_nice_with_its_output_in_the_log(backend, direct
 
 
 def test_a_job_that_ended_is_dead_and_leaves_no_zombie(backend, directory):
-    handle = backend.submit(directory.path, MODULE)
+    handle = backend.submit(Job(directory.path, MODULE))
     until(lambda: not backend.alive(handle))
     assert directory.result()["role"] == "policy"
     until(lambda: not psutil.pid_exists(int(handle.split(":")[1])))
@@ -59,7 +60,7 @@ def test_a_job_that_ended_is_dead_and_leaves_no_zombie(backend, directory):
 
 def test_another_backend_finds_the_job_by_its_directory(backend, directory):
     behave(directory, "hang")
-    handle = backend.submit(directory.path, MODULE)
+    handle = backend.submit(Job(directory.path, MODULE))
     other = LocalBackend(PROJECT_ROOT)
     assert other.find(directory.path) == handle and other.alive(handle)
     (directory.path / "process.json").unlink()
@@ -81,7 +82,7 @@ def test_nothing_is_found_where_nothing_was_started(backend, directory):
 
 def test_a_deaf_job_ends_by_force_with_its_whole_group(backend, directory):
     behave(directory, "deaf")
-    handle = backend.submit(directory.path, MODULE)
+    handle = backend.submit(Job(directory.path, MODULE))
     until(lambda: directory.status() and directory.status()["phase"] == "running")
     backend.cancel(handle)
     time.sleep(0.2)
@@ -92,7 +93,7 @@ def test_a_deaf_job_ends_by_force_with_its_whole_group(backend, directory):
 
 def test_the_job_runs_this_python_from_the_project_root(backend, directory):
     behave(directory, "hang")
-    handle = backend.submit(directory.path, MODULE, nice=False)
+    handle = backend.submit(Job(directory.path, MODULE, nice=False))
     process = psutil.Process(int(handle.split(":")[1]))
     until(lambda: "-m" in process.cmdline())
     assert process.cmdline()[0] == sys.executable and process.cwd() == str(PROJECT_ROOT)
