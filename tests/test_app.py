@@ -117,6 +117,7 @@ def test_the_app_says_where_it_is_and_leaves_cleanly(served):
     assert not (served.folder / "server.json").exists()
 
 
+@pytest.mark.slow
 def test_a_run_outlives_a_killed_app_and_the_next_one_follows_it(served):
     served.until(lambda: state(served) == "running")
     served.end(signal.SIGKILL)
@@ -130,6 +131,7 @@ def test_a_run_outlives_a_killed_app_and_the_next_one_follows_it(served):
     services.close()
 
 
+@pytest.mark.slow
 def test_verbs_name_the_server_and_simulate_works_over_http(served):
     code, out, err = served.verb("report", "--json")
     assert (code, out) == (1, "") and served.url in err and len(err.strip().splitlines()) == 1

@@ -80,6 +80,7 @@ def exploded_dpo_loss(model, groups, frozen, beta) -> torch.Tensor:
     return total / weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [name for name in POLICY_LOSSES if name != "dpo"])
 def test_every_loss_trains(tmp_path, tiny_policy_folder, loss):
     run, result = train(tmp_path / "run", tiny_policy_folder, {"loss": loss, "epochs": 3})
@@ -114,11 +115,13 @@ def test_a_divergence_that_is_no_number_is_refused(tmp_path, tiny_policy_folder,
         train(tmp_path / "run", tiny_policy_folder)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_weights_and_another_seed_other_ones(tmp_path, tiny_policy_folder):
     digests = [train(tmp_path / str(n), tiny_policy_folder, {"seed": n // 2})[1]["weights_digest"] for n in range(3)]
     assert digests[0] == digests[1] != digests[2]
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path, tiny_policy_folder, monkeypatch):
     _, whole = train(tmp_path / "whole", tiny_policy_folder)
     run = training_run(tmp_path / "run", "dpo", {"policy": tiny_policy_folder}, QUICK)
@@ -129,6 +132,7 @@ def test_a_cancelled_run_goes_on_from_its_checkpoint_to_the_same_weights(tmp_pat
     assert work(run, run.config())["weights_digest"] == whole["weights_digest"]
 
 
+@pytest.mark.slow
 def test_another_reference_than_the_start_is_taken(tmp_path, tiny_policy_folder):
     first, _ = train(tmp_path / "first", tiny_policy_folder)
     models = {"policy": first.model, "reference": tiny_policy_folder}

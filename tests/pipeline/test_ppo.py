@@ -109,6 +109,7 @@ def test_the_last_rollout_takes_what_is_left_of_the_episodes(tmp_path, models):
     assert result["sizes"]["episodes"] == 19 and [r["episodes"] for r in figures(run)] == [8, 16, 19]
 
 
+@pytest.mark.slow
 def test_the_score_rises_for_a_wanted_token(tiny_policy_folder):
     wanted = lambda items: [float("e" in text) for _, text in items]  # noqa: E731
     training = loop(tiny_policy_folder, wanted, episodes=320, learning_rate=3e-3, missing_eos_penalty=0)

@@ -1,12 +1,9 @@
 """Tasks: opened once per set, with priorities that can change."""
 
-import time
-
 import pytest
 
 from storage.records import InvalidRecord
 from storage.tasks import open_tasks, set_task_priority, task, tasks
-from tests.conftest import make_campaign
 
 
 def test_tasks_come_back_as_opened(campaign_with_tasks):
@@ -44,9 +41,3 @@ def test_a_priority_can_be_changed(campaign_with_tasks):
     assert task(db, second.id).priority == 2.5
     with pytest.raises(InvalidRecord, match="task"):
         set_task_priority(db, 999, 1)
-
-
-def test_many_records_enter_within_seconds(db):
-    started = time.monotonic()
-    make_campaign(db, tasks=800)
-    assert time.monotonic() - started < 5

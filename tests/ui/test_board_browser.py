@@ -7,6 +7,8 @@ from playwright.sync_api import expect
 from storage.records import Message
 from tests.ui.board import PHONE, Board
 
+pytestmark = pytest.mark.slow
+
 STATIC = Path(__file__).parents[2] / "ui" / "static"
 CASES = Path(__file__).with_name("answer.test.mjs")
 THINKING = ("answer.js", "answer_sent.js", "answer_keys.js", "differences.js")

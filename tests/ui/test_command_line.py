@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +55,7 @@ def test_simulate_on_an_empty_folder_makes_what_is_missing(verb):
     assert "Training the starter policy" in err and "elapsed" in err
 
 
+@pytest.mark.slow
 def test_the_loop_has_the_agreed_keys(verb, tmp_path):
     verb("simulate", "--annotators", "2")
     code, trained, _ = verb("train", "reward", "--epochs", "1")
@@ -133,6 +133,7 @@ def test_a_campaign_is_asked_for_only_where_several_hold_data(verb, tmp_path):
     assert verb("train", "reward", "--campaign", "three")[0] == 1
 
 
+@pytest.mark.slow
 def test_export_backup_and_restore(verb, tmp_path):
     verb("simulate", "--annotators", "2")
     code, answer, _ = verb("export", str(tmp_path / "out"))
@@ -173,11 +174,10 @@ def test_every_option_of_a_kind_is_a_flag():
     assert (options.option_kl_target, options.option_batch_size, options.reward) == ("4", "8", "reward-1")
 
 
-def test_help_is_fast_and_loads_no_pages():
-    began = time.monotonic()
+def test_help_loads_no_pages():
     code = "import sys, app; app.main(['report'], {'RANKLOOP_DATA': sys.argv[1]}); print('gradio' in sys.modules)"
     done = subprocess.run([sys.executable, "app.py", "--help"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "simulate" in done.stdout and time.monotonic() - began < 5
+    assert done.returncode == 0 and "simulate" in done.stdout
     done = subprocess.run([sys.executable, "-c", code, "/tmp/none-such"], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
 

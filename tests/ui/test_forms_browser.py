@@ -6,6 +6,8 @@ from playwright.sync_api import expect
 from storage.forms import HHH_SCALES, QUALITY_SCALES
 from tests.ui.board import PHONE, Board
 
+pytestmark = pytest.mark.slow
+
 PAIR = [["left text", "right text"]]
 TWO = [["first text", "second text"]]
 STEPS = {"1": ("A", 3), "2": ("A", 2), "3": ("A", 1), "5": ("B", 1), "6": ("B", 2), "7": ("B", 3)}
@@ -16,7 +18,6 @@ def finished(board: Board) -> None:
     expect(board.page.locator(".waiting h2")).to_have_text("Nothing to rank right now")
 
 
-@pytest.mark.slow
 def test_each_of_the_seven_steps_and_both_good_have_a_key(bench, browser):
     bench.campaign(PAIR * 8, setup={"form": "pairwise"}, k=2)
     with Board(bench, browser) as board:

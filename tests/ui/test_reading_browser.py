@@ -10,6 +10,8 @@ from storage import campaigns
 from storage.records import Message
 from tests.ui.board import PHONE, Board
 
+pytestmark = pytest.mark.slow
+
 TWO = [["the quick brown fox", "the slow brown dog"]]
 
 
@@ -250,7 +252,6 @@ def test_overlays_stay_inside_the_window(bench, browser, device):
             board.press("Escape")
 
 
-@pytest.mark.slow
 def test_from_enter_to_the_next_task_takes_under_a_tenth_of_a_second(bench, browser):
     """The best of ten is judged, so that a busy machine does not decide; the median is printed."""
     prose = "Some **words** with $x^2$ and `code`. " * 10
