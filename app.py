@@ -48,7 +48,7 @@ def serve(settings: Settings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    services = open_services(settings.data, settings.base_model)
+    services = open_services(settings.data, settings.base_model, settings.backends())
     monitor = Monitor(services)
     server = None
     try:

@@ -1,7 +1,8 @@
 """Jobs as detached processes on this machine: the backend that needs nothing.
 
-The process writes straight into the run directory, so there is nothing to carry. How it ended is noted in
-exit.json while the app that started it lives. The protocol is in `backend.py`.
+The processes write straight into the run directory, so there is nothing to carry. How the first one ended is noted
+in exit.json while the app that started it lives. Which GPUs a job sees is the slot's business (`device_sets.py`),
+how many processes it is `job_command.py`'s. The protocol is in `backend.py`.
 """
 
 import contextlib
@@ -11,11 +12,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
 from pipeline.backend import Ending, Hardware, Job, Reach
+from pipeline.device_sets import WHOLE, gpus_of, visible_devices
+from pipeline.gpu_use import gpu_words, gpus
+from pipeline.job_command import job_command
 from pipeline.run_directory import read_json, write_json
 
 NICENESS = 15
@@ -25,27 +30,30 @@ START_TIME_TOLERANCE = 1.0  # seconds; process start times are counted in clock 
 class LocalBackend:
     """Jobs as detached processes on this machine; they live on when the app ends or is killed.
 
-    A handle is `local:<pid>:<start time>`: a process that got the pid later has another start time.
+    devices: a slot per device set. A handle is `local:<pid>:<start time>`: a process that got the pid later has
+    another start time.
     """
 
     name = "local"
     remote = False
     usual_timeout = 0
 
-    def __init__(self, project_root: Path):
-        self.project_root = Path(project_root)
+    def __init__(self, project_root: Path, devices: Sequence[str] = (WHOLE,)):
+        self.project_root, self.devices = Path(project_root), tuple(devices) or (WHOLE,)
 
     def slots(self) -> tuple[str, ...]:
-        """One: the whole machine."""
-        return ("this machine",)
+        """The device sets."""
+        return self.devices
 
     def submit(self, job: Job) -> str:
         """Start the job in a session of its own, its output straight to log.txt."""
         directory = Path(job.directory).resolve()
-        command = [sys.executable, "-u", "-m", job.module, str(directory)]
+        if (there := self.find(directory)) is not None and self.alive(there):
+            return there
+        command = job_command(sys.executable, job.module, directory, job.resources)
         with (directory / "log.txt").open("ab") as log:
             child = subprocess.Popen(
-                command,
+                [*_seeing(job.slot), *command],
                 cwd=self.project_root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -66,11 +74,8 @@ class LocalBackend:
         noted = read_json(directory / "process.json")
         if noted:
             return _handle(noted["pid"], noted["started"])
-        for process in psutil.process_iter(["cmdline", "create_time"]):
-            command = process.info["cmdline"] or []
-            if len(command) > 3 and command[-1] == str(directory) and "-m" in command:
-                return _handle(process.pid, process.info["create_time"])
-        return None
+        working = [one for one in _working_on(directory) if not _is_worker(one, directory)]
+        return _handle(working[0].pid, working[0].info["create_time"]) if working else None
 
     def alive(self, handle: str) -> bool:
         """Whether that very process runs; one that has ended and waits for its parent does not."""
@@ -83,10 +88,14 @@ class LocalBackend:
             return False
 
     def sync(self, run_directory: Path, handle: str) -> None:
-        """Nothing: the job writes into the run directory itself."""
+        """Nothing to carry: the job writes into the run directory itself. What a dead one left behind is ended."""
+        if not self.alive(handle):
+            for process in _left_behind(Path(run_directory).resolve(), *_parse(handle)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
     def usage(self, handle: str) -> str:
-        """Memory and processor time of the job and its children since it started."""
+        """Memory and processor time of the job and its children since it started, and what they use of GPUs."""
         if not self.alive(handle):
             return ""
         with contextlib.suppress(psutil.Error):
@@ -95,7 +104,8 @@ class LocalBackend:
             memory = sum(one.memory_info().rss for one in everyone) / 1024**3
             times = [one.cpu_times() for one in everyone]
             share = sum(t.user + t.system for t in times) / max(1e-3, time.time() - process.create_time())
-            return f"{memory:.1f} GiB of memory · {share:.1f} cores busy"
+            said = [f"{memory:.1f} GiB of memory", f"{share:.1f} cores busy", gpu_words([p.pid for p in everyone])]
+            return " · ".join(filter(None, said))
         return ""
 
     def ending(self, handle: str) -> Ending:
@@ -103,16 +113,70 @@ class LocalBackend:
         return Ending()
 
     def reach(self) -> Reach:
-        """The processors and memory of this machine."""
-        memory = psutil.virtual_memory().total
+        """The processors, memory and GPUs of this machine, by device set."""
+        memory, found = psutil.virtual_memory().total, gpus()
         about = f"{psutil.cpu_count()} processor cores, {memory / 1024**3:.0f} GiB of memory"
-        return Reach(True, "Runs are processes on this machine.", (Hardware("this machine", about, memory=memory),))
+        sets = []
+        for name in dict.fromkeys(self.devices):
+            seen = [g for g in found if gpus_of(name) is None or {str(g.index), g.uuid} & {*name.split(",")}]
+            told = f"{about}; {', '.join(g.name for g in seen) or 'no GPU'}"
+            room = min((g.memory for g in seen), default=memory)
+            sets.append(Hardware(name, told, memory=room, accelerators=len(seen)))
+        return Reach(True, "Runs are processes on this machine.", tuple(sets))
 
     def cancel(self, handle: str, force: bool = False) -> None:
-        """Signal the job's process group: it leads its own, so nothing else is in it."""
-        if self.alive(handle):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(_parse(handle)[0], signal.SIGKILL if force else signal.SIGTERM)
+        """Signal the job's processes: the group that the first one leads, and children with groups of their own."""
+        if not self.alive(handle):
+            return
+        number, leader = signal.SIGKILL if force else signal.SIGTERM, _parse(handle)[0]
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            apart = [p for p in psutil.Process(leader).children(recursive=True) if _group(p.pid) != leader]
+            os.killpg(leader, number)
+            for process in apart if force else ():  # a launcher hands SIGTERM on by itself
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+
+
+def _seeing(slot: str) -> list[str]:
+    """The words before a command that let it see the slot's GPUs only; `env` becomes the command itself."""
+    devices = visible_devices(slot) if slot else None
+    return [] if devices is None else ["/usr/bin/env", f"CUDA_VISIBLE_DEVICES={devices}"]
+
+
+def _working_on(directory: Path) -> list[psutil.Process]:
+    """The processes whose last word is this directory."""
+    found = [(one, one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline", "create_time"])]
+    return [one for one, words in found if len(words) > 3 and "-m" in words and words[-1] == str(directory)]
+
+
+def _is_worker(process: psutil.Process, directory: Path) -> bool:
+    """Whether it is one of several processes that another one on this directory started."""
+    with contextlib.suppress(psutil.Error):
+        parent = process.parent()
+        return parent is not None and parent.cmdline()[-1:] == [str(directory)]
+    return False
+
+
+def _left_behind(directory: Path, leader: int, started: float) -> list[psutil.Process]:
+    """What still runs of a job whose first process is gone: its group, and workers in groups of their own."""
+    found = _working_on(directory)
+    if not _belongs_to_another(leader, started):
+        grouped = [p for p in psutil.process_iter(["create_time"]) if _group(p.pid) == leader]
+        found += [p for p in grouped if p not in found]
+    return [p for p in found if p.info["create_time"] >= started - START_TIME_TOLERANCE]
+
+
+def _belongs_to_another(pid: int, started: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - started) > START_TIME_TOLERANCE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _group(pid: int) -> int | None:
+    with contextlib.suppress(OSError):
+        return os.getpgid(pid)
+    return None
 
 
 def _reap(child: subprocess.Popen, directory: Path) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-BACKENDS = ("local",)
-
+from pipeline.backend import Backends
+from pipeline.backends import NAMES, HubAccess, RayAccess, configured
+from pipeline.device_sets import device_sets
+from pipeline.services import PROJECT_ROOT
 
 HUB_PROVIDER = "https://huggingface.co"
 
@@ -31,13 +33,24 @@ class HubApp:
 class Settings:
     """What hosting decides. secret signs sessions; empty means one kept in the data folder. url is the address
     that people open where it is another than host and port, as behind a proxy. hub_…: who gets which role by
-    signing in with Hugging Face, as user names and `org:name`, separated by commas. space: its id, on a Space."""
+    signing in with Hugging Face, as user names and `org:name`, separated by commas. space: its id, on a Space.
+
+    backend is the usual one. devices, hf_slots and ray_slots name what takes a run at a time, separated by `;`.
+    """
 
     data: Path = Path("data")
     host: str = "127.0.0.1"
     port: int = 7860
     base_model: str = "starter"
     backend: str = "local"
+    devices: str = ""
+    hf_token: str = field(default="", repr=False)
+    hf_namespace: str = ""
+    hf_bucket: str = ""
+    hf_slots: str = "cpu-basic"
+    ray: str = ""
+    ray_storage: str = ""
+    ray_slots: str = "cluster"
     secret: str = field(default="", repr=False)
     url: str = ""
     hub_admins: str = ""
@@ -48,8 +61,14 @@ class Settings:
     hub_app: HubApp | None = field(default=None, metadata={"given": False})
 
     def __post_init__(self):
-        if self.backend not in BACKENDS:
-            raise InvalidSetting(f"RANKLOOP_BACKEND: found {self.backend!r}, expected {' or '.join(BACKENDS)}")
+        if self.backend not in NAMES:
+            raise InvalidSetting(f"RANKLOOP_BACKEND: found {self.backend!r}, expected {' or '.join(NAMES)}")
+        try:
+            device_sets(self.devices)
+        except ValueError as error:
+            raise InvalidSetting(f"RANKLOOP_DEVICES: {error}") from None
+        for name, needed in _incomplete(self):
+            raise InvalidSetting(f"{name}: found nothing, expected a value, because {needed}")
         if not 1 <= self.port <= 65535:
             raise InvalidSetting(f"RANKLOOP_PORT: found {self.port}, expected 1 to 65535")
 
@@ -69,6 +88,18 @@ class Settings:
         lists = (self.hub_annotators, self.hub_reviewers, self.hub_leads, self.hub_admins)
         return dict(zip(("annotator", "reviewer", "lead", "admin"), lists, strict=True))
 
+    def backends(self) -> Backends:
+        """The configured backends; asks none of them anything."""
+        hub = HubAccess(self.hf_token, self.hf_namespace, self.hf_bucket, named(self.hf_slots))
+        ray = RayAccess(self.ray, self.ray_storage, named(self.ray_slots))
+        return configured(
+            PROJECT_ROOT,
+            self.backend,
+            device_sets(self.devices),
+            hub if self.hf_bucket else None,
+            ray if self.ray else None,
+        )
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
         """Settings from RANKLOOP_… variables; an unset or empty one gives the default. Raises InvalidSetting.
@@ -79,6 +110,8 @@ class Settings:
             name: environ.get(variable, "").strip() for name, variable in zip(cls.given(), cls.variables(), strict=True)
         }
         values: dict = {**_of_space(environ), **{name: value for name, value in given.items() if value}}
+        if token := environ.get("HF_TOKEN", "").strip():
+            values.setdefault("hf_token", token)
         if "port" in values:
             if not values["port"].isdecimal():
                 raise InvalidSetting(f"RANKLOOP_PORT: found {values['port']!r}, expected a number from 1 to 65535")
@@ -86,6 +119,28 @@ class Settings:
         if "data" in values:
             values["data"] = Path(values["data"]).expanduser()
         return cls(**values)
+
+
+def named(slots: str) -> tuple[str, ...]:
+    """The slots of a setting: names separated by `;`."""
+    return tuple(name.strip() for name in slots.split(";") if name.strip())
+
+
+def _incomplete(settings: Settings) -> list[tuple[str, str]]:
+    """(variable, why it is needed) of every remote backend that is configured by halves."""
+    hub = settings.backend == "hf-jobs" or settings.hf_bucket
+    ray = settings.backend == "ray" or settings.ray
+    jobs, cluster = "runs may go to Hugging Face Jobs", "runs may go to a Ray cluster"
+    wanted = [
+        ("RANKLOOP_HF_BUCKET", settings.hf_bucket, hub, jobs),
+        ("RANKLOOP_HF_TOKEN or HF_TOKEN", settings.hf_token, hub, jobs),
+        ("RANKLOOP_HF_NAMESPACE", settings.hf_namespace, hub, jobs),
+        ("RANKLOOP_HF_SLOTS", named(settings.hf_slots), hub, jobs),
+        ("RANKLOOP_RAY", settings.ray, ray, cluster),
+        ("RANKLOOP_RAY_STORAGE", settings.ray_storage, ray, cluster),
+        ("RANKLOOP_RAY_SLOTS", named(settings.ray_slots), ray, cluster),
+    ]
+    return [(name, why) for name, value, needed, why in wanted if needed and not value]
 
 
 def _of_space(environ: Mapping[str, str]) -> dict:

@@ -35,7 +35,7 @@ class Outcome:
 @contextmanager
 def opened(settings: Settings) -> Iterator[Services]:
     """The data folder, open for one verb. Raises DatabaseInUse, with the address of the server that holds it."""
-    services = open_services(settings.data, settings.base_model)
+    services = open_services(settings.data, settings.base_model, settings.backends())
     try:
         yield services
     finally:

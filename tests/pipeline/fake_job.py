@@ -1,12 +1,16 @@
 """A job that trains nothing: obeys the run directory's contract as the file `behaviour` beside the runs says.
 
 succeed (default), fail, die (no result, no error), killed (by signal 9), hang (until cancelled), deaf (ignores
-cancel and SIGTERM), wait (until the file `go` stands beside the runs, then succeed). Imports no torch: tests stay fast.
+cancel and SIGTERM), wait (until the file `go` stands beside the runs, then succeed), parent (hang, with a child in
+the job's group and one in a session of its own, as a launcher of several processes has them). Imports no torch:
+tests stay fast.
 """
 
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pyarrow as pa
@@ -26,6 +30,10 @@ def work(run, config):
     print(f"fake {config['kind']} does: {behaviour}", flush=True)
     run.append_metrics(1, {"loss": 0.5})
     run.write_status("running", 1, 4, "faking")
+    if behaviour == "parent":
+        child = [sys.executable, "-c", "import time; time.sleep(60)"]
+        subprocess.Popen(child)
+        subprocess.Popen([*child, "-m", str(run.path)], start_new_session=True)
     if behaviour == "fail":
         raise Refused("found 0 groups, expected at least 1")
     if behaviour == "die":
@@ -33,7 +41,7 @@ def work(run, config):
     if behaviour == "killed":
         time.sleep(0.2)  # so that whoever started it sees its end
         os.kill(os.getpid(), signal.SIGKILL)
-    while behaviour in ("hang", "deaf") or (behaviour == "wait" and not (beside / "go").exists()):
+    while behaviour in ("hang", "deaf", "parent") or (behaviour == "wait" and not (beside / "go").exists()):
         if run.cancel_requested() and behaviour != "deaf":
             raise Cancelled("asked to end")
         time.sleep(0.02)

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from pipeline.backend import Job
+from pipeline.gpu_use import gpu_words
 from pipeline.local_backend import LocalBackend
 from pipeline.run_directory import RunDirectory, read_json
 
@@ -100,3 +101,73 @@ def test_the_job_runs_this_python_from_the_project_root(backend, directory):
     assert process.nice() == psutil.Process().nice()
     backend.cancel(handle, force=True)
     until(lambda: not backend.alive(handle))
+
+
+def test_a_job_that_runs_is_not_started_a_second_time(backend, directory):
+    behave(directory, "hang")
+    handle = backend.submit(Job(directory.path, MODULE))
+    assert backend.submit(Job(directory.path, MODULE)) == handle
+    backend.cancel(handle, force=True)
+    until(lambda: not backend.alive(handle))
+
+
+@pytest.mark.parametrize("slot, seen", [("2,3", "2,3"), ("cpu", ""), ("this machine", None)])
+def test_a_job_sees_the_gpus_of_its_slot(directory, slot, seen):
+    behave(directory, "hang")
+    backend = LocalBackend(PROJECT_ROOT, (slot,))
+    handle = backend.submit(Job(directory.path, MODULE, slot=slot))
+    process = psutil.Process(int(handle.split(":")[1]))
+    until(lambda: process.cmdline()[:1] == [sys.executable])
+    assert process.environ().get("CUDA_VISIBLE_DEVICES") == seen
+    backend.cancel(handle, force=True)
+    until(lambda: not backend.alive(handle))
+
+
+def test_what_a_dead_job_left_behind_is_ended(backend, directory):
+    behave(directory, "parent")  # starts a child in a session of its own, and one in the job's group
+    handle = backend.submit(Job(directory.path, MODULE))
+    leader = psutil.Process(int(handle.split(":")[1]))
+    until(lambda: directory.status() and len(leader.children(recursive=True)) == 2)
+    children = leader.children(recursive=True)
+    leader.kill()
+    until(lambda: not backend.alive(handle))
+    assert all(child.is_running() for child in children)
+    backend.sync(directory.path, handle)
+    until(lambda: not any(child.is_running() for child in children))
+
+
+def test_force_reaches_children_with_sessions_of_their_own(backend, directory):
+    behave(directory, "parent")
+    handle = backend.submit(Job(directory.path, MODULE))
+    leader = psutil.Process(int(handle.split(":")[1]))
+    until(lambda: directory.status() and len(leader.children(recursive=True)) == 2)
+    children = leader.children(recursive=True)
+    assert "cores busy" in backend.usage(handle)
+    backend.cancel(handle, force=True)
+    until(lambda: not backend.alive(handle) and not any(child.is_running() for child in children))
+
+
+def test_what_it_offers_is_told_by_device_set(monkeypatch, tmp_path):
+    tell_gpus(monkeypatch, tmp_path)
+    offered = LocalBackend(PROJECT_ROOT, ("0,1", "cpu")).reach().hardware
+    assert [(one.name, one.accelerators) for one in offered] == [("0,1", 2), ("cpu", 0)]
+    assert offered[0].memory == 40960 * 1024**2 and "NVIDIA A100" in offered[0].about
+    assert all(one.price is None for one in offered)
+
+
+def test_gpu_memory_and_load_are_those_of_the_jobs_processes(monkeypatch, tmp_path):
+    tell_gpus(monkeypatch, tmp_path)
+    assert gpu_words([7, 8]) == "2.0 of 40 GiB of GPU memory · GPU 73% busy"
+    assert gpu_words([9]) == ""
+
+
+def tell_gpus(monkeypatch, folder):
+    """An nvidia-smi that tells of two GPUs, as the real one prints it."""
+    tool = folder / "nvidia-smi"
+    tool.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in *compute-apps*) echo "GPU-aa, 7, 2048"; echo "GPU-bb, 11, [N/A]";;\n'
+        '*) echo "0, GPU-aa, NVIDIA A100, 40960, 73"; echo "1, GPU-bb, NVIDIA A100, 40960, [N/A]";; esac\n'
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")

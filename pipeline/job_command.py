@@ -1,0 +1,55 @@
+"""The command that starts a job: one process, or several by `accelerate launch` with a settings file of the run.
+
+`python -m module directory` either way, and the directory is the last word of every process of the job, so that
+they are found again. Reads no device and starts nothing. Used by every backend that runs a command.
+"""
+
+from pathlib import Path
+
+from pipeline.resources import Resources
+from pipeline.run_directory import write_json
+
+SETTINGS = "accelerate.json"
+FSDP = {  # FSDP 2: parameters, gradients and optimizer state in shards, gathered layer by layer
+    "fsdp_version": 2,
+    "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+    "fsdp_reshard_after_forward": True,
+    "fsdp_state_dict_type": "FULL_STATE_DICT",
+    "fsdp_cpu_ram_efficient_loading": False,
+    "fsdp_offload_params": False,
+    "fsdp_activation_checkpointing": False,
+}
+
+
+def accelerate_settings(resources: Resources) -> dict:
+    """What `accelerate launch` reads: so many processes on this machine, by DDP or FSDP, on any free port.
+
+    Mixed precision is the job's own business. Without a CUDA device the processes meet over gloo.
+    """
+    sharded = resources.strategy == "fsdp"
+    return {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "FSDP" if sharded else "MULTI_GPU",
+        "fsdp_config": dict(FSDP) if sharded else {},
+        "num_processes": resources.processes,
+        "num_machines": 1,
+        "machine_rank": 0,
+        "main_process_port": 0,
+        "main_training_function": "main",
+        "rdzv_backend": "static",
+        "same_network": True,
+        "mixed_precision": "no",
+        "downcast_bf16": "no",
+        "use_cpu": False,
+        "debug": False,
+    }
+
+
+def job_command(python: str, module: str, directory: Path, resources: Resources) -> list[str]:
+    """The words of the command; for several processes their settings are written into the directory."""
+    if resources.processes == 1:
+        return [python, "-u", "-m", module, str(directory)]
+    settings = Path(directory) / SETTINGS
+    write_json(settings, accelerate_settings(resources))
+    launcher = [python, "-u", "-m", "accelerate.commands.launch", "--config_file", str(settings)]
+    return [*launcher, "--module", module, str(directory)]
