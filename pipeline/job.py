@@ -4,14 +4,19 @@ A job module ends with `if __name__ == "__main__": main(train)`, where `train(ru
 work and returns the result. `python -m pipeline.<module> RUN_DIRECTORY` starts it.
 """
 
+import contextlib
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.memory import advice, is_out_of_memory
 from pipeline.run_directory import RunDirectory
+
+
+BEAT_SECONDS = 5.0  # between two heartbeats
 
 
 class Cancelled(Exception):
@@ -42,12 +47,35 @@ class Progress:
         return self.run.cancel_requested()
 
 
+@contextlib.contextmanager
+def beating(run: RunDirectory, interval: float | None = None) -> Iterator[None]:
+    """Heartbeats meanwhile, from a thread of their own: long work without steps is not taken for death.
+
+    A beat says that the process lives; phase, step and message stay those of the last report.
+    """
+    over, seconds = threading.Event(), interval or BEAT_SECONDS
+
+    def beat() -> None:
+        while not over.wait(seconds):
+            with contextlib.suppress(OSError):  # a full disk ends the job where it writes what counts
+                run.beat()
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def run_job(run: RunDirectory, work: Callable[[RunDirectory, dict], Mapping]) -> int:
     """Do the work and leave exactly one truth behind: result.json, error.json, or phase `cancelled`."""
     started = time.monotonic()
     run.write_status("starting", message="loading")
     try:
-        result = dict(work(run, run.config()))
+        with beating(run):
+            result = dict(work(run, run.config()))
     except Cancelled as reason:
         run.write_status("cancelled", message=str(reason))
         return 0

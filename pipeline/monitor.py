@@ -2,46 +2,63 @@
 
 Each poll starts the first queued run that a free slot takes, takes in what running jobs have written,
 and ends those that have ended. Everything is idempotent and read from storage and run directories, so the
-app may be killed at any line and a new monitor goes on. Does not train and does not talk to people.
+app may be killed at any line and a new monitor goes on. Remote backends are asked beside its thread, and one that
+does not answer fails no run. Does not train and does not talk to people.
 """
 
+import contextlib
 import logging
 import shutil
-import signal
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
-from pipeline.backend import Backend, Job
+from pipeline.backend import Backend, BackendUnreachable, Ending, Job
+from pipeline.calls import Calls
 from pipeline.configs import MODULES
+from pipeline.endings import AGAIN, retries, why_it_died
 from pipeline.intake import register_result, take_in_metrics, take_in_pieces
-from pipeline.memory import advice
+from pipeline.limits import SILENT_SECONDS, limit_reached
+from pipeline.looking import FORCE, TERM, Look, begin, look_at
 from pipeline.resources import resources_of
-from pipeline.run_directory import RunDirectory, read_json
-from pipeline.services import Services
+from pipeline.run_directory import RunDirectory
+from pipeline.services import Heard, Services
+from pipeline.slots import free_slot
+from pipeline.watch import Watch
 from storage import runs
 from storage.records import ENDED_STATES, Run
 
 GRACE_SECONDS = 30.0  # from the cancel file to SIGTERM
 FORCE_SECONDS = 10.0  # from SIGTERM to SIGKILL
-START_SECONDS = 30.0  # a run that is `starting` without a process for so long has lost it
+REMOTE_SECONDS = 5.0  # between two looks at a run that is done elsewhere
+MOST_RETRIES = 2  # times that the queue starts a run again by itself
 EXIT_SECONDS = 1.0  # how long the note of a process's end is waited for
 ATTEMPTS = 5  # polls in a row that may fail before the run does
-LOG_LINES = 12
 
+Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
 
 class Monitor:
     """Follows the runs of one data folder, in a thread or inline. One per process."""
 
-    def __init__(self, services: Services, interval: float = 0.5, grace: float = GRACE_SECONDS):
-        self.services, self.interval, self.grace = services, interval, grace
+    def __init__(
+        self,
+        services: Services,
+        interval: float = 0.5,
+        grace: float = GRACE_SECONDS,
+        remote_interval: float = REMOTE_SECONDS,
+    ):
+        self.services, self.interval, self.grace, self.remote_interval = services, interval, grace, remote_interval
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._failures: dict[str, int] = {}
-        self._since: dict[tuple[str, str], float] = {}  # (run, what) -> when this monitor first saw it
+        self._watch = Watch()
+        self._calls = Calls()
 
     def start(self) -> None:
         """Poll in a thread of its own until stop(); first, clear away what a killed launch left half made."""
@@ -92,6 +109,9 @@ class Monitor:
         try:
             self._follow(run)
             self._failures.pop(run.id, None)
+        except BackendUnreachable as error:
+            since = _clock(self._watch.since(run.id, "unreachable"))
+            self._hear(run, f"{error} It has not answered since {since}; the run is left as it is and asked for again.")
         except Exception as error:
             log.exception("run %s could not be followed", run.id)
             self._failures[run.id] = self._failures.get(run.id, 0) + 1
@@ -102,108 +122,165 @@ class Monitor:
 
     def _follow(self, run: Run) -> None:
         directory = RunDirectory(self.services.directory(run))
-        if run.state == "queued":
-            self._queued(run, directory)
+        if run.state == "queued" and not directory.path.exists():
+            if run.created < self.services.opened:
+                self._end(run, "failed", "RankLoop was stopped while it prepared the run; start it again")
             return
-        backend = self.services.backend_of(run)
-        handle = run.handle or self._recovered(run, directory, backend)
-        # Asked before the rest is read: a job seen done, or dead, has written all it will ever write.
-        alive = handle is not None and backend.alive(handle)
-        if handle is not None:
-            backend.sync(directory.path, handle)
+        backend = self.services.backends.there.get(self.services.backend_name(run))
+        if run.state == "queued" and directory.cancel_requested():
+            self._end(run, "cancelled", "cancelled before it started")
+        elif backend is None:
+            self._without_backend(run, directory)
+        elif run.state == "queued":
+            self._queued(run, directory, backend)
+        elif run.handle is None:
+            self._begin(run, directory, backend, recover=True)
+        else:
+            self._look(run, directory, backend)
+
+    # ---- start
+    def _queued(self, run: Run, directory: RunDirectory, backend: Backend) -> None:
+        slot = free_slot(self.services, resources_of(directory.config()), backend)
+        if slot is not None:
+            runs.set_slot(self.services.database, run.id, slot)
+            runs.set_state(self.services.database, run.id, "starting")
+            self._begin(runs.run(self.services.database, run.id), directory, backend, recover=False)
+
+    def _begin(self, run: Run, directory: RunDirectory, backend: Backend, recover: bool) -> None:
+        """Get the run its job; where the app died, or the backend did not answer, first look for one it has."""
+        job = Job(directory.path, MODULES[run.kind], resources_of(directory.config()), run.slot)
+        earlier = runs.handles(self.services.database, run.id)
+        handle = self._asked(backend, run, "begin", partial(begin, backend, job, earlier, recover))
+        if handle == "":
+            self._end(run, "cancelled", "cancelled before it started")
+        elif handle is not None:
+            self._watch.forget(run.id, "unreachable")
+            runs.set_handle(self.services.database, run.id, handle)
+
+    def _without_backend(self, run: Run, directory: RunDirectory) -> None:
+        """A run whose backend has no settings any more waits for them; who cancels it is told what is not known."""
+        name = self.services.backend_name(run)
+        self._hear(run, f"The backend {name} is not configured any more; start RankLoop with its settings again.")
+        if directory.cancel_requested() and self._watch.seconds(run.id, "cancel") >= self.grace:
+            lost = f"cancelled; the backend {name} is not configured any more, so its job may still be running there"
+            self._end(run, "cancelled", lost)
+
+    def _asked(self, backend: Backend, run: Run, what: str, work: Callable[[], Value]) -> Value | None:
+        """What the call gives: now where the backend is on this machine, else in a later poll."""
+        if not backend.remote:
+            return work()
+        idle = what == "look" and not self._calls.going(run.id, what)
+        if idle and not self._watch.due(run.id, "looked", self.remote_interval):
+            return None
+        return self._calls.take(run.id, what, work)
+
+    # ---- look
+    def _look(self, run: Run, directory: RunDirectory, backend: Backend) -> None:
+        signal = self._signal(run, directory)
+        look = self._asked(backend, run, "look", partial(look_at, backend, directory.path, run.handle, signal))
+        if look is None:
+            return
+        self._watch.forget(run.id, "unreachable")
         done = directory.result() is not None
         take_in_metrics(self.services, run, directory)
         take_in_pieces(self.services, run, directory)
         if done:
-            runs.set_state(self.services.database, run.id, "finishing")
+            self._done(run, directory, look)
+        elif look.alive:
+            self._alive(run, directory, backend)
+        else:
+            self._died(run, directory, look.ending)
+
+    def _signal(self, run: Run, directory: RunDirectory) -> str:
+        """How a job that should have ended by itself is to be told so now: not yet, by SIGTERM, or by force."""
+        if directory.result() is not None:
+            passed = self._watch.seconds(run.id, "done")
+        elif directory.cancel_requested():
+            begun = directory.status() is not None  # else nothing is lost, and it could not notice the request
+            passed = self._watch.seconds(run.id, "cancel") + (0.0 if begun else self.grace)
+        else:
+            return ""
+        return "" if passed < self.grace else TERM if passed < self.grace + FORCE_SECONDS else FORCE
+
+    def _done(self, run: Run, directory: RunDirectory, look: Look) -> None:
+        """Register the result once the job's processes are gone: its slot is free then."""
+        runs.set_state(self.services.database, run.id, "finishing")
+        if not look.alive:
             register_result(self.services, run, directory)
-        elif alive:
-            self._alive(run, directory, handle, backend)
-        elif handle is not None or self._for(run, "lost") > START_SECONDS:
-            self._died(run, directory)
+            self._forget(run)
 
-    def _queued(self, run: Run, directory: RunDirectory) -> None:
-        if not directory.path.exists():
-            if run.created < self.services.opened:
-                self._end(run, "failed", "RankLoop was stopped while it prepared the run; start it again")
-            return
-        if directory.cancel_requested():
-            self._end(run, "cancelled", "cancelled before it started")
-        elif (slot := self._free_slot(directory)) is not None:
-            runs.set_slot(self.services.database, run.id, slot)
-            runs.set_state(self.services.database, run.id, "starting")
-            job = Job(directory.path, MODULES[run.kind], resources_of(directory.config()), slot)
-            handle = self.services.backend_of(run).submit(job)
-            runs.set_handle(self.services.database, run.id, handle)
-
-    def _free_slot(self, directory: RunDirectory) -> str | None:
-        """A device set that the run may have now: of its backend, the one it asks for or any, and nobody on it."""
-        wanted = resources_of(directory.config())
-        backend = self.services.backends.of(wanted)
-        going = [other for other in runs.unfinished_runs(self.services.database) if other.state != "queued"]
-        taken = [other.slot for other in going if self.services.backend_of(other) is backend]
-        free = list(backend.slots())
-        for slot in taken:
-            if slot in free:
-                free.remove(slot)
-        return next((slot for slot in free if wanted.hardware in ("", slot)), None)
-
-    def _recovered(self, run: Run, directory: RunDirectory, backend: Backend) -> str | None:
-        """The handle of a job that was started just before the app died."""
-        handle = backend.find(directory.path)
-        if handle is not None:
-            runs.set_handle(self.services.database, run.id, handle)
-        return handle
-
-    def _alive(self, run: Run, directory: RunDirectory, handle: str, backend: Backend) -> None:
-        phase = (directory.status() or {}).get("phase")
-        if phase in ("running", "finishing") and run.state == "starting":
+    def _alive(self, run: Run, directory: RunDirectory, backend: Backend) -> None:
+        status = directory.status() or {}
+        if status.get("phase") in ("running", "finishing") and run.state == "starting":
             runs.set_state(self.services.database, run.id, "running")
-        if directory.cancel_requested():
-            asked = self._for(run, "cancel")
-            if asked >= self.grace:
-                backend.cancel(handle, force=asked >= self.grace + FORCE_SECONDS)
+        resources = resources_of(directory.config())
+        if status or not backend.remote:  # there it may wait for a machine, which is not its own time
+            reason = limit_reached(resources, backend.usual_timeout, status, self._watch, run.id)
+            if reason and not directory.cancel_requested():
+                directory.request_cancel(reason)
+        silent = self._watch.unchanged(run.id, "heartbeat", status.get("heartbeat"))
+        quiet = silent >= SILENT_SECONDS
+        since = _clock(datetime.now(UTC) - timedelta(seconds=silent))
+        self._hear(run, f"Its process runs, but has said nothing since {since}." if quiet else "", silent * quiet)
 
-    def _died(self, run: Run, directory: RunDirectory) -> None:
+    def _died(self, run: Run, directory: RunDirectory, ending: Ending) -> None:
         """A job that ended without a result: cancelled if somebody asked, else failed with its own words."""
         if directory.cancel_requested():
-            self._end(run, "cancelled", "cancelled on request")
+            limit = directory.cancel_reason()
+            self._end(run, "failed" if limit else "cancelled", limit or "cancelled on request")
             return
         error = directory.error()
         if error is not None:
             self._end(run, "failed", error["message"])
             return
-        if not (directory.path / "exit.json").exists() and self._for(run, "dead") < EXIT_SECONDS:
-            return  # whoever started it may be about to note how it ended
-        tail = directory.log_tail(LOG_LINES)
-        said = f"its log ends with:\n{tail}" if tail else "its log is empty"
-        self._end(run, "failed", f"{_how_it_ended(run, directory)}; {said}")
+        tried = retries(runs.state_history(self.services.database, run.id)) if ending.retry else MOST_RETRIES
+        if tried < MOST_RETRIES:
+            self._again(
+                run, directory, f"{ending.said or 'its backend lost it'}; {AGAIN} ({tried + 1} of {MOST_RETRIES})"
+            )
+            return
+        noted = ending.said or (directory.path / "exit.json").exists()
+        if noted or self._watch.seconds(run.id, "dead") >= EXIT_SECONDS:  # whoever started it may be about to note it
+            self._end(run, "failed", why_it_died(run, directory, ending))
+
+    def _again(self, run: Run, directory: RunDirectory, reason: str) -> None:
+        directory.forget_ending(keep=("cancel",))
+        runs.requeue(self.services.database, run.id, reason)
+        self._forget(run)
 
     def _give_up(self, run: Run, error: Exception) -> None:
         """End a run whose output cannot be stored, and its job with it."""
-        if run.handle is not None:
-            self.services.backend_of(run).cancel(run.handle)
+        with contextlib.suppress(KeyError, OSError):
+            backend = self.services.backend_of(run)
+            if run.handle is not None:
+                end = partial(backend.cancel, run.handle, force=True)
+                threading.Thread(target=_quietly, args=(end,), name=f"end {run.id}", daemon=True).start()
         self._end(run, "failed", f"RankLoop could not take in the run: {error}")
 
-    def _for(self, run: Run, what: str) -> float:
-        """Seconds since this monitor first saw it of the run; a clock that jumps does not count."""
-        now = time.monotonic()
-        return now - self._since.setdefault((run.id, what), now)
+    def _hear(self, run: Run, notice: str, silent: float = 0.0) -> None:
+        if notice:
+            self.services.heard[run.id] = Heard(notice, silent)
+        else:
+            self.services.heard.pop(run.id, None)
 
     def _end(self, run: Run, state: str, reason: str) -> None:
         runs.set_state(self.services.database, run.id, state, reason)
-        self._since = {key: since for key, since in self._since.items() if key[0] != run.id}
+        self._forget(run)
+
+    def _forget(self, run: Run) -> None:
+        self._watch.forget(run.id)
+        self.services.heard.pop(run.id, None)
 
 
-def _how_it_ended(run: Run, directory: RunDirectory) -> str:
-    """What is known of a process that left neither a result nor an error."""
-    code = (read_json(directory.path / "exit.json") or {}).get("code")
-    if code == -signal.SIGKILL:
-        return (
-            f"the process was killed, as a system does when memory runs out. {advice(run.kind, run.options)} Resume it"
-        )
-    ending = "" if code is None else f" (exit code {code})" if code >= 0 else f" (signal {-code})"
-    return f"the process ended without a result{ending or ' (killed, or out of memory?)'}"
+def _clock(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _quietly(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except Exception:
+        log.exception("a job whose run was given up could not be ended")
 
 
 def forget_unfinished_preparations(services: Services) -> None:

@@ -21,6 +21,7 @@ class Resources:
     processes: int = option(1, "training processes, one per GPU", 1, 1024)
     strategy: str = option("ddp", "several processes: a whole model in each, or one in shards", choices=STRATEGIES)
     timeout_minutes: int = option(0, "end it after so long; 0 = the backend's usual limit", 0, 60 * 24 * 30)
+    stuck_minutes: int = option(0, "end it after so long without a step or another phase; 0 = never", 0, 60 * 24 * 30)
 
 
 def make_resources(values: Mapping[str, object] | None = None) -> Resources:

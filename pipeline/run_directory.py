@@ -6,9 +6,10 @@
     process.json    by the backend: pid and start time of the job's process
     exit.json       by the backend, while the app lives: how that process ended
     metrics.jsonl   by the job, appended and flushed: one object per line, with "step"
-    status.json     by the job, replaced atomically: phase, step, total, heartbeat, message
+    status.json     by the job, replaced atomically: phase, step, total, message; heartbeat, seconds since it started
     log.txt         stdout and stderr of the job
-    cancel          by the app: its presence asks the job to save a checkpoint and end
+    accelerate.json by the backend, for several processes: how they are launched
+    cancel          by the app: its presence asks the job to save a checkpoint and end; holds why, "" = a person asked
     checkpoints/    by the job
     artifacts/      by the job: the model, tables
     error.json      by a job that failed: one sentence and the kind of error
@@ -19,10 +20,13 @@ Imports neither torch nor storage: both sides of the contract use it.
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+BEGUN = time.monotonic()  # of this process, for the seconds in its status
+MISLEADING = ("cancel", "error.json", "process.json", "exit.json", "status.json")  # what an ended attempt leaves
 PHASES = ("starting", "running", "finishing", "succeeded", "failed", "cancelled")
 
 
@@ -45,10 +49,12 @@ def read_json(path: Path) -> dict | None:
 
 
 class RunDirectory:
-    """Reads and writes one run directory; holds no state of its own but the path."""
+    """Reads and writes one run directory; holds no state but the path and, in a job, the status it last wrote."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._told: dict | None = None
+        self._telling = threading.Lock()
 
     @classmethod
     def create(cls, path: str | Path, config: Mapping) -> "RunDirectory":
@@ -94,8 +100,23 @@ class RunDirectory:
     def error(self) -> dict | None:
         return read_json(self.path / "error.json")
 
-    def request_cancel(self) -> None:
-        (self.path / "cancel").touch()
+    def request_cancel(self, reason: str = "") -> None:
+        """Ask the job to end. reason: the limit that was reached, as a sentence; "" where a person asks."""
+        with (self.path / "cancel").open("a", encoding="utf-8") as file:
+            file.write(reason)
+
+    def cancel_reason(self) -> str:
+        """Why it was asked to end; "" where a person asked, or nobody."""
+        try:
+            return (self.path / "cancel").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+
+    def forget_ending(self, keep: tuple[str, ...] = ()) -> None:
+        """Remove what an ended attempt left and would mislead the next one; checkpoints stay."""
+        for name in MISLEADING:
+            if name not in keep:
+                (self.path / name).unlink(missing_ok=True)
 
     def metrics(self, offset: int = 0) -> tuple[list[dict], int]:
         """Whole metric lines from a byte offset, and the offset after them; a torn last line waits."""
@@ -130,8 +151,19 @@ class RunDirectory:
         """Say where the job stands; `heartbeat` is the wall clock of this call."""
         if phase not in PHASES:
             raise ValueError(f"phase: found {phase!r}, expected one of {', '.join(PHASES)}")
-        status = {"phase": phase, "step": step, "total": total, "message": message, "heartbeat": time.time()}
-        write_json(self.path / "status.json", status)
+        with self._telling:
+            self._told = {"phase": phase, "step": step, "total": total, "message": message}
+            self._write_told()
+
+    def beat(self) -> None:
+        """Say that the process lives, and nothing new otherwise; before the first status, nothing."""
+        with self._telling:
+            if self._told is not None:
+                self._write_told()
+
+    def _write_told(self) -> None:
+        now = {"heartbeat": time.time(), "seconds": round(time.monotonic() - BEGUN, 1)}
+        write_json(self.path / "status.json", {**self._told, **now})
 
     def cancel_requested(self) -> bool:
         return (self.path / "cancel").exists()

@@ -15,13 +15,6 @@ from storage.records import ENDED_STATES, Run
 from storage.runs import NotResumable
 
 RESUMABLE = ("starter", "reward", "dpo", "ppo", "generate", "evaluate")
-MISLEADING = (
-    "cancel",
-    "error.json",
-    "process.json",
-    "exit.json",
-    "status.json",
-)  # files that would mislead a resumed run
 
 
 class NotCancellable(ValueError):
@@ -57,8 +50,7 @@ def resume(services: Services, run: Run, by: str = "") -> Run:
         raise NotResumable(
             f"run: found the process of {run.id} still running, expected it to have ended; wait a moment"
         )
-    for name in MISLEADING:
-        (files.path / name).unlink(missing_ok=True)
+    files.forget_ending()
     return runs.reopen(services.database, run.id, f"resumed{f' by {by}' if by else ''}")
 
 

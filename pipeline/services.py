@@ -20,11 +20,23 @@ from storage.records import Run
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What the monitor knows of an unfinished run beside its state: a sentence for people, and for how many seconds
+    a job that runs has said nothing (0 = it speaks)."""
+
+    notice: str = ""
+    silent: float = 0.0
+
+
+NOTHING_HEARD = Heard()
+
+
 @dataclass(eq=False)  # one folder, one Services: it is itself
 class Services:
     """The database, the pool of open tasks and the places where jobs run.
 
-    after_run is called by the monitor with every run that has ended.
+    after_run is called by the monitor with every run that has ended; heard is what it says of the others.
     """
 
     data: Path
@@ -35,6 +47,7 @@ class Services:
     project_root: Path = PROJECT_ROOT
     opened: datetime = field(default_factory=lambda: datetime.now(UTC))
     after_run: list[Callable[[Run], None]] = field(default_factory=list)
+    heard: dict[str, Heard] = field(default_factory=dict)
 
     def directory(self, run: Run) -> Path:
         """The run's directory as an absolute path."""
@@ -42,7 +55,11 @@ class Services:
 
     def backend_of(self, run: Run) -> Backend:
         """Where the run goes, or went. Raises KeyError where that backend is not configured (any more)."""
-        return self.backends.of(resources_of(RunDirectory(self.directory(run)).config()))
+        return self.backends.there[self.backend_name(run)]
+
+    def backend_name(self, run: Run) -> str:
+        """The name of the backend where the run goes, or went; it may not be configured any more."""
+        return resources_of(RunDirectory(self.directory(run)).config()).backend or self.backends.usual
 
     def close(self) -> None:
         """Close the database; running jobs go on."""

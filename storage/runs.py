@@ -108,6 +108,17 @@ def reopen(database: Database, run_id: str, reason: str) -> Run:
     return _known(database, run_id)
 
 
+def requeue(database: Database, run_id: str, reason: str) -> Run:
+    """Put a run whose backend lost its job back into the queue, without its handle. Raises RunEnded, UnknownRun."""
+
+    def work(cursor) -> None:
+        change_state(cursor, run_id, "queued", reason)
+        _append_event(cursor, run_id, "handle", "", "")
+
+    database.write(work)
+    return _known(database, run_id)
+
+
 def change_state(cursor, run_id: str, state: str, reason: str = "") -> None:
     """What set_state does, inside a transaction that the caller owns."""
     current = _current_state(cursor, run_id)
@@ -121,6 +132,13 @@ def change_state(cursor, run_id: str, state: str, reason: str = "") -> None:
 def set_handle(database: Database, run_id: str, handle: str) -> None:
     """Remember how the backend finds the run's process again."""
     database.write(lambda cursor: _append_event(cursor, run_id, "handle", handle, ""))
+
+
+def handles(database: Database, run_id: str) -> set[str]:
+    """The handles of all jobs that the run ever had."""
+    query = "SELECT DISTINCT value FROM run_event WHERE run_id = ? AND name = 'handle' AND value <> ''"
+    with database.read() as cursor:
+        return {value for (value,) in cursor.execute(query, [run_id]).fetchall()}
 
 
 def set_slot(database: Database, run_id: str, slot: str) -> None:

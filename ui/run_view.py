@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pipeline.run_directory import RunDirectory
-from pipeline.services import Services
+from pipeline.services import NOTHING_HEARD, Services
 from storage.campaigns import campaign, campaigns
 from storage.people import person
 from storage.records import ENDED_STATES, Run
 from storage.runs import metrics, runs, unfinished_runs
 from storage.versions import versions
-
-SILENT_SECONDS = 120.0  # a running job that has said nothing for so long is pointed out
 
 
 def summary(services: Services, run: Run, now: datetime | None = None) -> dict:
@@ -26,8 +24,7 @@ def summary(services: Services, run: Run, now: datetime | None = None) -> dict:
     ended = run.state in ENDED_STATES
     step, total = int(status.get("step") or 0), int(status.get("total") or 0)
     until = (run.changed or now) if ended else now
-    heartbeat = status.get("heartbeat")
-    silent = now.timestamp() - heartbeat if run.state == "running" and heartbeat else 0.0
+    heard = services.heard.get(run.id, NOTHING_HEARD)
     return {
         "run": run.id,
         "kind": run.kind,
@@ -42,7 +39,8 @@ def summary(services: Services, run: Run, now: datetime | None = None) -> dict:
         "message": str(status.get("message") or ""),
         "cancelling": not ended and files.cancel_requested(),
         "data_hash": run.data_hash,
-        "silent": round(silent) if silent > SILENT_SECONDS else None,
+        "silent": round(heard.silent) or None,
+        "notice": heard.notice,
         "place": _place(services, run) if run.state == "queued" else None,
         "note": run.note,
         "tags": list(run.tags),

@@ -2,8 +2,8 @@
 
 succeed (default), fail, die (no result, no error), killed (by signal 9), hang (until cancelled), deaf (ignores
 cancel and SIGTERM), wait (until the file `go` stands beside the runs, then succeed), parent (hang, with a child in
-the job's group and one in a session of its own, as a launcher of several processes has them). Imports no torch:
-tests stay fast.
+the job's group and one in a session of its own, as a launcher of several processes has them), chatter (hang, and
+report all the time). Imports no torch: tests stay fast.
 """
 
 import json
@@ -41,9 +41,11 @@ def work(run, config):
     if behaviour == "killed":
         time.sleep(0.2)  # so that whoever started it sees its end
         os.kill(os.getpid(), signal.SIGKILL)
-    while behaviour in ("hang", "deaf", "parent") or (behaviour == "wait" and not (beside / "go").exists()):
+    while behaviour in ("hang", "deaf", "parent", "chatter") or (behaviour == "wait" and not (beside / "go").exists()):
         if run.cancel_requested() and behaviour != "deaf":
             raise Cancelled("asked to end")
+        if behaviour == "chatter":
+            run.write_status("running", 1, 4, "faking")
         time.sleep(0.02)
     return generate(run, config) if config["kind"] == "generate" else train(run, config)
 

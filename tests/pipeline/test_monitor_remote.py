@@ -1,0 +1,200 @@
+"""Runs on a backend over a network: it never blocks the monitor, and what it does not answer fails no run."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from pipeline import run_life
+from pipeline.backend import Backends, Ending
+from pipeline.launch import launch
+from pipeline.monitor import Monitor
+from pipeline.run_directory import RunDirectory
+from storage import runs, versions
+from tests.pipeline.far_backend import FarBackend
+from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, open_folder, rank_all
+
+
+@pytest.fixture
+def services(tmp_path, monkeypatch):
+    opened = open_folder(tmp_path / "data", monkeypatch)
+    add_base(opened)
+    far = FarBackend(tmp_path / "far")
+    far.folder.mkdir()
+    opened.backends = Backends({**opened.backends.there, "far": far}, "local")
+    yield opened
+    for handle in far.submitted:
+        far.here.cancel(handle, force=True)
+    opened.close()
+
+
+@pytest.fixture
+def far(services):
+    return services.backends.there["far"]
+
+
+@pytest.fixture
+def campaign(services):
+    made = add_campaign(services)
+    add_tasks(services, made)
+    rank_all(services)
+    return made
+
+
+def start(services, campaign, kind="reward"):
+    return launch(services, kind, campaign.id, resources={"backend": "far"})
+
+
+def quick(services, **limits):
+    return Monitor(services, interval=0.02, remote_interval=0.0, **limits)
+
+
+def until(monitor, condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        monitor.poll_once()
+        time.sleep(0.02)
+
+
+def now(services, run):
+    return runs.run(services.database, run.id)
+
+
+def far_behaves(far, behaviour):
+    (far.folder / "behaviour").write_text(behaviour)
+
+
+def test_a_run_is_done_elsewhere_and_its_version_registered_here(services, campaign, far):
+    run = quick(services).wait(start(services, campaign).id)
+    assert run.state == "succeeded" and run.slot == "small" and len(far.submitted) == 1
+    assert [m["loss"] for m in runs.metrics(services.database, run.id)] == [0.5, 0.25]
+    assert versions.version(services.database, "reward-1").run_id == run.id
+
+
+def test_a_slow_backend_does_not_hold_up_the_others(services, campaign, far):
+    far.hold.clear()
+    slow, monitor = start(services, campaign), quick(services)
+    monitor.poll_once()
+    assert monitor.wait(launch(services, "reward", campaign.id).id).state == "succeeded"
+    assert now(services, slow).state == "starting" and far.submitted == []
+    far.hold.set()
+    assert monitor.wait(slow.id).state == "succeeded"
+
+
+def test_a_backend_that_does_not_answer_fails_no_run_and_is_named(services, campaign, far):
+    far_behaves(far, "wait")
+    run, monitor = start(services, campaign), quick(services)
+    until(monitor, lambda: now(services, run).state == "running")
+    far.down = True
+    until(monitor, lambda: run.id in services.heard)
+    for _ in range(20):
+        monitor.poll_once()
+        time.sleep(0.01)
+    assert now(services, run).state == "running"
+    assert "far did not answer" in services.heard[run.id].notice
+    assert "It has not answered since 20" in services.heard[run.id].notice
+    far.down = False
+    (far.folder / "go").touch()
+    assert monitor.wait(run.id).state == "succeeded" and run.id not in services.heard
+
+
+def test_a_start_that_was_not_answered_is_tried_again_and_makes_one_job(services, campaign, far):
+    run, monitor = start(services, campaign), quick(services)
+    far.down = True
+    until(monitor, lambda: run.id in services.heard)
+    assert now(services, run).state == "starting"
+    far.down = False
+    assert monitor.wait(run.id).state == "succeeded" and len(far.submitted) == 1
+
+
+def test_an_app_killed_before_the_handle_was_stored_finds_the_job_and_starts_no_second(services, campaign, far):
+    far_behaves(far, "wait")
+    run, killed = start(services, campaign), quick(services)
+    until(killed, lambda: far.submitted)  # its outcome is never taken: that monitor is gone
+    monitor = quick(services)
+    until(monitor, lambda: now(services, run).handle is not None)
+    (far.folder / "go").touch()
+    assert monitor.wait(run.id).state == "succeeded" and len(far.submitted) == 1
+
+
+def test_an_app_killed_before_anything_was_started_starts_it(services, campaign, far):
+    run = start(services, campaign)
+    runs.set_slot(services.database, run.id, "small")
+    runs.set_state(services.database, run.id, "starting")
+    assert quick(services).wait(run.id).state == "succeeded" and len(far.submitted) == 1
+
+
+def test_a_job_that_its_backend_lost_is_started_again_twice_and_then_fails(services, campaign, far):
+    far.lost = Ending("the machine was taken away", retry=True)
+    far_behaves(far, "die")
+    run = quick(services).wait(start(services, campaign).id)
+    assert run.state == "failed" and run.reason.startswith("the machine was taken away; its log ends with:")
+    history = [(state, reason) for state, reason, _ in runs.state_history(services.database, run.id)]
+    again = [reason for state, reason in history if state == "queued" and reason]
+    assert [reason[-8:] for reason in again] == ["(1 of 2)", "(2 of 2)"] and len(far.submitted) == 3
+
+
+def test_a_run_started_again_goes_on_to_its_end(services, campaign, far):
+    far.lost = Ending("the machine was taken away", retry=True)
+    far_behaves(far, "wait")
+    run, monitor = start(services, campaign), quick(services)
+    until(monitor, lambda: now(services, run).state == "running")
+    os.kill(int(now(services, run).handle.split(":")[1]), signal.SIGKILL)
+    until(monitor, lambda: len(far.submitted) == 2)
+    (far.folder / "go").touch()
+    assert monitor.wait(run.id).state == "succeeded"
+    assert [v.name for v in versions.versions(services.database, "reward")] == ["reward-1"]
+
+
+def test_the_backends_sentence_is_the_reason(services, campaign, far):
+    far.lost = Ending("the image could not be pulled")
+    far_behaves(far, "die")
+    assert quick(services).wait(start(services, campaign).id).reason.startswith("the image could not be pulled")
+
+
+@pytest.mark.parametrize("behaviour", ["hang", "deaf"])
+def test_a_run_elsewhere_is_cancelled(services, campaign, far, behaviour, monkeypatch):
+    monkeypatch.setattr("pipeline.monitor.FORCE_SECONDS", 0.2)
+    far_behaves(far, behaviour)
+    run, monitor = start(services, campaign), quick(services, grace=0.2 if behaviour == "deaf" else 30.0)
+    until(monitor, lambda: now(services, run).state == "running")
+    run_life.request_cancel(services, now(services, run))
+    assert monitor.wait(run.id).state == "cancelled"
+    assert not far.here.alive(far.submitted[0])
+
+
+def test_a_cancel_before_the_backend_answered_starts_no_job(services, campaign, far):
+    run, monitor = start(services, campaign), quick(services)
+    far.down = True
+    until(monitor, lambda: run.id in services.heard)
+    run_life.request_cancel(services, now(services, run))
+    far.down = False
+    ended = monitor.wait(run.id)
+    assert (ended.state, ended.reason) == ("cancelled", "cancelled before it started") and far.submitted == []
+
+
+def test_a_run_whose_backend_is_not_configured_any_more_waits_and_says_so(services, campaign, far):
+    far_behaves(far, "hang")
+    run, monitor = start(services, campaign), quick(services, grace=0.1)
+    until(monitor, lambda: now(services, run).state == "running")
+    queued, there = start(services, campaign), services.backends
+    services.backends = Backends({"local": there.there["local"]}, "local")
+    until(monitor, lambda: queued.id in services.heard)
+    assert "The backend far is not configured any more" in services.heard[run.id].notice
+    assert [now(services, one).state for one in (run, queued)] == ["running", "queued"]
+    assert monitor.wait(launch(services, "reward", campaign.id).id).state == "succeeded"
+    run_life.request_cancel(services, now(services, run))
+    assert "may still be running there" in monitor.wait(run.id).reason
+
+
+def test_a_resumed_run_gets_a_job_of_its_own(services, campaign, far):
+    far_behaves(far, "die")
+    failed = quick(services).wait(start(services, campaign).id)
+    far_behaves(far, "succeed")
+    assert failed.state == "failed"
+    run_life.resume(services, failed)
+    runs.set_state(services.database, failed.id, "starting")  # the app was killed here
+    assert quick(services).wait(failed.id).state == "succeeded" and len(far.submitted) == 2
+    assert not (RunDirectory(services.directory(failed)).path / "error.json").exists()
