@@ -29,6 +29,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         settings = Settings.from_environment(environ)
         if settings.base_model != "starter":
             base_path(settings.base_model)
+        settings.backends()  # what cannot be used is refused before anything is opened
     except (InvalidSetting, InvalidBaseModel) as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2

@@ -14,7 +14,7 @@ NAMES = ("local", "hf-jobs", "ray")
 
 
 class NotConfigured(ValueError):
-    """The usual backend lacks its settings: says which."""
+    """A backend cannot be made of its settings, or the usual one has none: says which."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,19 @@ def configured(
     hub: HubAccess | None = None,
     ray: RayAccess | None = None,
 ) -> Backends:
-    """The backends that the values mean. Raises NotConfigured where the usual one is not among them."""
+    """The backends that the values mean. Raises NotConfigured where one of them means none."""
     made: list[Backend] = [LocalBackend(project_root, tuple(devices))]
-    if hub is not None:
-        from pipeline.hf_jobs import HfJobsBackend  # noqa: PLC0415 - only where it is used
+    try:
+        if hub is not None:
+            from pipeline.hf_jobs import HfJobsBackend  # noqa: PLC0415 - only where it is used
 
-        made.append(HfJobsBackend(hub.token, hub.namespace, hub.bucket, hub.slots))
-    if ray is not None:
-        from pipeline.ray_jobs import RayBackend  # noqa: PLC0415 - an optional extra
+            made.append(HfJobsBackend(hub.token, hub.namespace, hub.bucket, hub.slots))
+        if ray is not None:
+            from pipeline.ray_jobs import RayBackend  # noqa: PLC0415 - only where it is used
 
-        made.append(RayBackend(ray.address, ray.storage, ray.slots))
+            made.append(RayBackend(ray.address, ray.storage, ray.slots))
+    except ValueError as error:
+        raise NotConfigured(str(error)) from None
     there = {backend.name: backend for backend in made}
     if usual not in there:
         raise NotConfigured(f"backend: found {usual!r} without its settings, expected one of {', '.join(there)}")

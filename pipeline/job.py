@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pipeline.memory import advice, is_out_of_memory
 from pipeline.run_directory import RunDirectory
 
-
 BEAT_SECONDS = 5.0  # between two heartbeats
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from pipeline.backend import Backends
-from pipeline.backends import NAMES, HubAccess, RayAccess, configured
+from pipeline.backends import NAMES, HubAccess, NotConfigured, RayAccess, configured
 from pipeline.device_sets import device_sets
 from pipeline.services import PROJECT_ROOT
 
@@ -47,10 +47,10 @@ class Settings:
     hf_token: str = field(default="", repr=False)
     hf_namespace: str = ""
     hf_bucket: str = ""
-    hf_slots: str = "cpu-basic"
+    hf_slots: str = "a10g-small"
     ray: str = ""
     ray_storage: str = ""
-    ray_slots: str = "cluster"
+    ray_slots: str = "gpu:1"
     secret: str = field(default="", repr=False)
     url: str = ""
     hub_admins: str = ""
@@ -89,16 +89,14 @@ class Settings:
         return dict(zip(("annotator", "reviewer", "lead", "admin"), lists, strict=True))
 
     def backends(self) -> Backends:
-        """The configured backends; asks none of them anything."""
+        """The configured backends; asks none of them anything. Raises InvalidSetting."""
         hub = HubAccess(self.hf_token, self.hf_namespace, self.hf_bucket, named(self.hf_slots))
         ray = RayAccess(self.ray, self.ray_storage, named(self.ray_slots))
-        return configured(
-            PROJECT_ROOT,
-            self.backend,
-            device_sets(self.devices),
-            hub if self.hf_bucket else None,
-            ray if self.ray else None,
-        )
+        used = hub if self.hf_bucket else None, ray if self.ray else None
+        try:
+            return configured(PROJECT_ROOT, self.backend, device_sets(self.devices), *used)
+        except NotConfigured as error:
+            raise InvalidSetting(f"backends: {error}") from None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
