@@ -90,7 +90,8 @@ class Monitor:
     def poll_once(self) -> list[Run]:
         """One look at every unfinished run, in the order of the queue; returns those that ended in it."""
         with self._lock:
-            waiting = runs.unfinished_runs(self.services.database)
+            # Queued ones last: a slot that gets free in this poll goes to the first of them.
+            waiting = sorted(runs.unfinished_runs(self.services.database), key=lambda run: run.state == "queued")
             ended = [run for run in map(self._guarded, waiting) if run is not None]
         for run in ended:
             for call in list(self.services.after_run):

@@ -10,19 +10,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from statistics import median
 
 import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.configs import InvalidOption, make_config, options_of
+from pipeline.estimates import speed, work_of
 from pipeline.launch import campaign_of, location, resolve_models
 from pipeline.memory import advice
-from pipeline.run_directory import RunDirectory
 from pipeline.services import Services
 from pipeline.snapshot import LaunchRefused, Snapshot, freeze
-from storage import runs
 from storage.records import ModelVersion
 
 FEW_PROMPTS = 20  # compared prompts below which a model learns little
@@ -168,23 +166,10 @@ def device() -> tuple[str, int]:
 
 def _duration(services: Services, kind: str, work: float) -> list[Finding]:
     """The median speed of earlier runs of this kind, applied to this one's size."""
-    speeds = []
-    for run in runs.runs(services.database, kind, limit=20):
-        result = RunDirectory(services.directory(run)).result() if run.state == "succeeded" else None
-        prompts = ((result or {}).get("sizes") or {}).get("train_prompts", 0)
-        if result and result.get("seconds") and (done := work_of(kind, run.options, prompts)):
-            speeds.append(result["seconds"] / done)
-    if not speeds or not work:
+    known = speed(services, kind)
+    if known is None or not work:
         return [Finding("fact", "time", "no earlier run of this kind; the page tells after the first steps")]
-    return [Finding("fact", "time", f"about {median(speeds) * work:.0f} s, from {len(speeds)} earlier runs")]
-
-
-def work_of(kind: str, options: Mapping, train_prompts: int) -> float:
-    """How much a run has to do, in units that are comparable within its kind; 0 where that is not known."""
-    if kind in ("reward", "dpo"):
-        return float(options.get("epochs") or 0) * train_prompts
-    name = {"starter": "steps", "ppo": "episodes", "evaluate": "prompts", "generate": "prompts"}[kind]
-    return float(options.get(name) or 0)
+    return [Finding("fact", "time", f"about {known[0] * work:.0f} s, from {known[1]} earlier runs")]
 
 
 def _bytes(count: float) -> str:

@@ -6,7 +6,8 @@
     process.json    by the backend: pid and start time of the job's process
     exit.json       by the backend, while the app lives: how that process ended
     metrics.jsonl   by the job, appended and flushed: one object per line, with "step"
-    status.json     by the job, replaced atomically: phase, step, total, message; heartbeat, seconds since it started
+    status.json     by the job, replaced atomically: phase, step, total, message; heartbeat, seconds since it started,
+                    and the first step of this attempt with its seconds
     log.txt         stdout and stderr of the job
     accelerate.json by the backend, for several processes: how they are launched
     cancel          by the app: its presence asks the job to save a checkpoint and end; holds why, "" = a person asked
@@ -54,6 +55,7 @@ class RunDirectory:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self._told: dict | None = None
+        self._first: dict = {}
         self._telling = threading.Lock()
 
     @classmethod
@@ -152,7 +154,9 @@ class RunDirectory:
         if phase not in PHASES:
             raise ValueError(f"phase: found {phase!r}, expected one of {', '.join(PHASES)}")
         with self._telling:
-            self._told = {"phase": phase, "step": step, "total": total, "message": message}
+            if phase == "running" and step > 0 and not self._first:
+                self._first = {"first": step, "first_seconds": _seconds()}
+            self._told = {"phase": phase, "step": step, "total": total, "message": message, **self._first}
             self._write_told()
 
     def beat(self) -> None:
@@ -162,8 +166,7 @@ class RunDirectory:
                 self._write_told()
 
     def _write_told(self) -> None:
-        now = {"heartbeat": time.time(), "seconds": round(time.monotonic() - BEGUN, 1)}
-        write_json(self.path / "status.json", {**self._told, **now})
+        write_json(self.path / "status.json", {**self._told, "heartbeat": time.time(), "seconds": _seconds()})
 
     def cancel_requested(self) -> bool:
         return (self.path / "cancel").exists()
@@ -174,6 +177,10 @@ class RunDirectory:
     def finish(self, result: Mapping) -> None:
         """Write the result, which makes the run a success. Nothing may be written after it."""
         write_json(self.path / "result.json", result)
+
+
+def _seconds() -> float:
+    return round(time.monotonic() - BEGUN, 1)
 
 
 def _objects(chunk: bytes) -> Iterator[dict]:

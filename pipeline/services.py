@@ -59,7 +59,10 @@ class Services:
 
     def backend_name(self, run: Run) -> str:
         """The name of the backend where the run goes, or went; it may not be configured any more."""
-        return resources_of(RunDirectory(self.directory(run)).config()).backend or self.backends.usual
+        try:
+            return resources_of(RunDirectory(self.directory(run)).config()).backend or self.backends.usual
+        except FileNotFoundError:  # still being prepared, or its files were deleted
+            return self.backends.usual
 
     def close(self) -> None:
         """Close the database; running jobs go on."""

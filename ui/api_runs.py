@@ -28,6 +28,7 @@ router = APIRouter(route_class=CheckedRoute, tags=["runs"], dependencies=[Securi
 LEAD = needs("lead")
 LOOK_EVERY = 1.0  # seconds between two looks at storage
 LOG_EVERY = 5.0  # seconds for which one reading of a log serves everybody
+CLOCKS = ("elapsed", "remaining", "starts_in", "ends_in", "silent")
 HEARTBEAT_EVERY = 10  # looks without news until a comment keeps the connection open and the role is asked again
 
 
@@ -209,7 +210,7 @@ def _asked_again(request: Request) -> Request:
 
 def _without_clock(view: dict) -> dict:
     """What makes a summary news; the clock runs in the browser too."""
-    return {name: value for name, value in view.items() if name not in ("elapsed", "remaining")}
+    return {name: value for name, value in view.items() if name not in CLOCKS}
 
 
 def event(name: str, data: dict, number: int | None = None) -> str:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from pipeline.estimates import UNKNOWN, estimate, steps_left
 from pipeline.run_directory import RunDirectory
 from pipeline.services import NOTHING_HEARD, Services
 from storage.campaigns import campaign, campaigns
@@ -25,6 +26,7 @@ def summary(services: Services, run: Run, now: datetime | None = None) -> dict:
     step, total = int(status.get("step") or 0), int(status.get("total") or 0)
     until = (run.changed or now) if ended else now
     heard = services.heard.get(run.id, NOTHING_HEARD)
+    expected = UNKNOWN if ended else estimate(services, run)
     return {
         "run": run.id,
         "kind": run.kind,
@@ -33,12 +35,14 @@ def summary(services: Services, run: Run, now: datetime | None = None) -> dict:
         "reason": run.reason,
         "created": run.created.isoformat(),
         "elapsed": round(max(0.0, (until - (run.started or run.created)).total_seconds()), 1),
-        "remaining": None if ended else _remaining(run, step, total, now),
+        "remaining": None if (left := steps_left(run, status, now)) is None else round(left, 1),
         "step": step,
         "total": total,
         "message": str(status.get("message") or ""),
         "cancelling": not ended and files.cancel_requested(),
         "data_hash": run.data_hash,
+        "starts_in": None if expected.starts_in is None else round(expected.starts_in),
+        "ends_in": None if expected.ends_in is None else round(expected.ends_in),
         "silent": round(heard.silent) or None,
         "notice": heard.notice,
         "place": _place(services, run) if run.state == "queued" else None,
@@ -53,14 +57,6 @@ def _place(services: Services, run: Run) -> int | None:
     """How many runs start or end before a queued one, plus one."""
     ids = [one.id for one in unfinished_runs(services.database)]
     return ids.index(run.id) + 1 if run.id in ids else None
-
-
-def _remaining(run: Run, step: int, total: int, now: datetime) -> float | None:
-    """Steps still to do at the speed since the run became `running`."""
-    if run.state != "running" or not 0 < step <= total or run.changed is None:
-        return None
-    passed = (now - run.changed).total_seconds()
-    return round(max(0.0, passed * (total - step) / step), 1)
 
 
 def detail(services: Services, run: Run) -> dict:

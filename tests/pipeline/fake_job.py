@@ -3,9 +3,11 @@
 succeed (default), fail, die (no result, no error), killed (by signal 9), hang (until cancelled), deaf (ignores
 cancel and SIGTERM), wait (until the file `go` stands beside the runs, then succeed), parent (hang, with a child in
 the job's group and one in a session of its own, as a launcher of several processes has them), chatter (hang, and
-report all the time). Imports no torch: tests stay fast.
+report all the time), mute (hang and hear nothing), lingers (succeed, and do not end). Imports no torch: tests stay
+fast.
 """
 
+import atexit
 import json
 import os
 import signal
@@ -34,6 +36,10 @@ def work(run, config):
         child = [sys.executable, "-c", "import time; time.sleep(60)"]
         subprocess.Popen(child)
         subprocess.Popen([*child, "-m", str(run.path)], start_new_session=True)
+    if behaviour == "mute":
+        time.sleep(60)
+    if behaviour == "lingers":
+        atexit.register(time.sleep, 60)
     if behaviour == "fail":
         raise Refused("found 0 groups, expected at least 1")
     if behaviour == "die":

@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline import preflight as look
+from pipeline.estimates import work_of
 from pipeline.preflight import as_json, preflight
 from storage import versions
 from storage.records import ModelVersion
@@ -63,5 +64,5 @@ def test_too_little_disk_or_memory_is_a_problem_with_advice(services, campaign, 
 
 
 def test_duration_follows_the_size_of_the_work():
-    assert look.work_of("reward", {"epochs": 3}, 100) == 300
-    assert look.work_of("ppo", {"episodes": 64}, 0) == 64
+    assert work_of("reward", {"epochs": 3}, 100) == 300
+    assert work_of("ppo", {"episodes": 64}, 0) == 64
