@@ -5,6 +5,7 @@
     data/           by snapshot: Parquet files
     process.json    by the backend: pid and start time of the job's process
     exit.json       by the backend, while the app lives: how that process ended
+    remote.json     by a remote backend: where the run's pieces lie, and what of them is here
     metrics.jsonl   by the job, appended and flushed: one object per line, with "step"
     status.json     by the job, replaced atomically: phase, step, total, message; heartbeat, seconds since it started,
                     and the first step of this attempt with its seconds
