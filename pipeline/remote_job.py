@@ -1,4 +1,4 @@
-"""What runs on a remote machine: `python -m pipeline.remote_job STORE RUN/ATTEMPT MODULE`, out of code.zip.
+"""What runs on a remote machine: `python -m pipeline.remote_job STORE RUN/ATTEMPT MODULE [SECONDS]`, out of code.zip.
 
 Fetches the parcel to the machine's own disk, starts the job as a child that writes there, sends what it closes
 while it runs, takes a cancel there, and says last how it ended. Started again after a kill it goes on from what it
@@ -26,8 +26,10 @@ from pipeline.remote_parcel import unpack
 from pipeline.remote_pieces import (
     CANCEL,
     END,
+    KILL,
     PARCEL,
     RETURNED,
+    STOP,
     Place,
     Untrusted,
     fetch,
@@ -75,8 +77,9 @@ def run_remote(place: Place, module: str, work: Path, waits: Waits, stop: "Stop"
         return 1
     upload = patiently(lambda: Upload(place, run, place.read_json(PARCEL)), waits)
     stop.child = start(module, run)
-    code = Watch(place, run, upload, waits, stop).follow(stop.child)
-    taken = stop.since is not None and run.result() is None
+    watch = Watch(place, run, upload, waits, stop)
+    code = watch.follow(stop.child)
+    taken = stop.since is not None and not watch.ordered and run.result() is None
     patiently(lambda: say_end(place, run, upload, code, taken), waits)
     return TAKEN if taken else code if code >= 0 else 128 - code
 
@@ -129,7 +132,14 @@ class Watch:
         self.place, self.run, self.upload, self.waits, self.stop = place, run, upload, waits, stop
         self._pool = ThreadPoolExecutor(2, "send")  # a large checkpoint holds up neither metrics nor a SIGTERM
         self._going: dict[Callable, Future] = {}
-        self._save: float | None = None
+        self._told: set[str] = set()  # what the app asks for, by the names of the pieces
+        self._since: float | None = None  # when the job was first asked to end here
+        self._save = 0.0
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the app asked to end the job now."""
+        return bool(self._told & {STOP, KILL})
 
     def follow(self, child: subprocess.Popen) -> int:
         """The child's exit code, negative for a signal."""
@@ -139,8 +149,7 @@ class Watch:
                 looked = time.monotonic()
                 self._begin(self._small)
                 self._begin(self.upload.send_files)
-            if self.stop.since is not None:
-                self._hand_on(child, time.monotonic() - self.stop.since)
+            self._hand_on(child)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(min(0.2, self.waits.poll))
         with contextlib.suppress(ProcessLookupError):
@@ -150,7 +159,9 @@ class Watch:
 
     def _small(self) -> None:
         self.upload.send_small()
-        if self.place.store.sizes([self.place.name(CANCEL)]):
+        there = self.place.store.sizes(self.place.name(order) for order in (CANCEL, STOP, KILL))
+        self._told = {name.rpartition("/")[2] for name in there}
+        if CANCEL in self._told:
             self.run.request_cancel()
 
     def _begin(self, call: Callable) -> None:
@@ -162,13 +173,17 @@ class Watch:
             log.warning("%s; it is tried again", before.exception())
         self._going[call] = self._pool.submit(call)
 
-    def _hand_on(self, child: subprocess.Popen, waited: float) -> None:
-        """A SIGTERM asks the job for a checkpoint first, unless a cancel had; then it gets it itself, then SIGKILL."""
-        if self._save is None:
+    def _hand_on(self, child: subprocess.Popen) -> None:
+        """A SIGTERM asks the job for a checkpoint first, unless a cancel or stop had; then it gets it, then SIGKILL."""
+        if self.stop.since is None and not self.ordered:
+            return
+        if self._since is None:
+            self._since = time.monotonic()
             self._save = 0.0 if self.run.cancel_requested() else self.waits.save
             self.run.request_cancel()
-        if waited >= self._save:
-            force = waited >= self._save + self.waits.kill
+        over = time.monotonic() - self._since - (0.0 if self.ordered else self._save)
+        if over >= 0:
+            force = over >= self.waits.kill or KILL in self._told
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL if force else signal.SIGTERM)
 
@@ -205,13 +220,14 @@ def _die_with_parent() -> None:
 
 def main() -> None:
     """Entry point."""
-    if len(sys.argv) != 4:
-        sys.exit("usage: python -m pipeline.remote_job STORE RUN/ATTEMPT MODULE")
+    if len(sys.argv) not in (4, 5):
+        sys.exit("usage: python -m pipeline.remote_job STORE RUN/ATTEMPT MODULE [SECONDS]")
+    waits = Waits(poll=float(sys.argv[4])) if len(sys.argv) == 5 else Waits()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s remote: %(message)s")
     place = Place.of(open_store(sys.argv[1]), sys.argv[2])
     work = Path(tempfile.gettempdir()) / f"rankloop-{place.prefix.replace('/', '-')}"
     try:
-        sys.exit(run_remote(place, sys.argv[3], work, Waits(), Stop()))
+        sys.exit(run_remote(place, sys.argv[3], work, waits, Stop()))
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -4,6 +4,7 @@
     <run>/blobs/<sha256>               files of one run: data, code, checkpoints, artifacts
     <run>/<attempt>/parcel.json        by the app, last of what it sends: `remote_parcel.py`
     <run>/<attempt>/cancel             by the app: asks the job to save a checkpoint and end
+    <run>/<attempt>/stop, kill         by the app: the job gets SIGTERM, SIGKILL, where its backend has none
     <run>/<attempt>/metrics/<offset>   by the job: bytes of metrics.jsonl from that offset on, whole lines
     <run>/<attempt>/log/<offset>       by the job: bytes of log.txt from that offset on
     <run>/<attempt>/tree/<number>      by the job: which files checkpoints/ and artifacts/ hold; the highest counts
@@ -26,7 +27,8 @@ from pipeline.store import Missing, Store
 
 Stamp = tuple[int, int]  # size in bytes, time of the last change in ns
 
-PARCEL, CANCEL, STATUS, END = "parcel.json", "cancel", "status.json", "end.json"
+PARCEL, STATUS, END = "parcel.json", "status.json", "end.json"
+CANCEL, STOP, KILL = "cancel", "stop", "kill"
 METRICS, LOG, TREE = "metrics", "log", "tree"
 RETURNED = ("checkpoints", "artifacts")  # the only folders a job may send files for
 UNFINISHED = (".tmp", ".unfinished")

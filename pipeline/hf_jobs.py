@@ -1,0 +1,225 @@
+"""Runs as Hugging Face Jobs: a machine with a GPU for as long as a run takes, paid by the minute.
+
+The job installs the run's pinned requirements with uv, unpacks code.zip from a private bucket and runs
+`pipeline.remote_job`; the bucket carries the pieces both ways. Labels say which run of which data folder a job is,
+so a restarted app finds it. The token goes as a secret of the job. The protocol is in `backend.py`.
+"""
+
+import re
+import secrets
+import time
+import zipfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from huggingface_hub import JobInfo, JobStage
+from huggingface_hub.errors import JobNotFoundError
+
+from pipeline.backend import BackendUnreachable, Ending, Job, Reach
+from pipeline.bucket_store import NAME, SCHEME, BucketStore
+from pipeline.hub_client import answering
+from pipeline.hub_words import ending_of, hardware_of, usage_of
+from pipeline.remote_parcel import CODE, code_piece, pack
+from pipeline.remote_pieces import END, KILL, STOP, Place
+from pipeline.remote_sync import forget, sync
+
+APP = "rankloop"
+IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
+HERE_ONLY = (  # what the pages, the database and the tests need, and a job does not
+    *("argon2-cffi", "duckdb", "gradio", "httpx", "itsdangerous", "markdown-it-py", "mdit-py-plugins", "nh3", "pytz"),
+    *("axe-playwright-python", "playwright", "pygments", "pytest", "pytest-xdist"),
+)
+CARRIERS = ("huggingface_hub", "hf_xet")  # of the versions here, so that both sides speak one protocol
+ENDED = (JobStage.COMPLETED, JobStage.CANCELED, JobStage.ERROR, JobStage.DELETED)
+LINGER = 45.0  # seconds that a cancelled job may need to say its end, before its machine is taken
+FOLDER_ID = ".folder"  # in runs/: tells the jobs of this data folder from those of another
+BOOTSTRAP = """
+import io, os, sys, zipfile
+from huggingface_hub import HfApi
+bucket, code, *rest = sys.argv[1:]
+HfApi().download_bucket_files(bucket, [(code, "code.zip")], raise_on_missing_files=True)
+zipfile.ZipFile("code.zip").extractall("code")
+os.chdir("code")
+os.execv(sys.executable, [sys.executable, "-u", "-m", "pipeline.remote_job", *rest])
+"""
+
+
+class HfJobsBackend:
+    """Jobs of one account on the Hub. A handle is `hf-jobs:<job id>:<attempt>`.
+
+    token: one that may run jobs and write to buckets for the namespace. bucket: namespace/name, or a name; it is made,
+    private, with the first run. slots: a flavor for each run that may go at a time. endpoint: None is the usual one.
+    """
+
+    name = NAME
+    remote = True
+    usual_timeout = 360
+
+    def __init__(
+        self,
+        token: str,
+        namespace: str,
+        bucket: str = APP,
+        slots: Sequence[str] = ("a10g-small",),
+        project_root: Path | None = None,
+        endpoint: str | None = None,
+        image: str = IMAGE,
+        poll: float = 5.0,
+    ):
+        path = bucket if "/" in bucket else f"{namespace}/{bucket}"
+        self.namespace, self.names, self.image, self.poll = namespace, tuple(slots), image, poll
+        self.endpoint, self._token = endpoint, token
+        self.store = BucketStore(f"{SCHEME}{path}", token, endpoint)
+        self.hub = self.store.hub
+        self._cancelled: dict[str, float] = {}  # job -> when it was first seen so
+
+    def slots(self) -> tuple[str, ...]:
+        """As configured."""
+        return self.names
+
+    def submit(self, job: Job) -> str:
+        """Send what the run needs to the bucket, then start the job with labels and a time limit."""
+        directory = Path(job.directory).resolve()
+        there = self.find(directory)
+        if there is not None and self.alive(there):
+            return there
+        self.store.make()
+        place = self._place(directory, secrets.token_hex(4))
+        pack(place, directory)
+        minutes = job.resources.timeout_minutes or self.usual_timeout
+        with self._answering("starting the job"):
+            started = self.hub.run_job(
+                image=self.image,
+                command=self._command(place, directory, job.module),
+                env={"HF_HUB_DISABLE_PROGRESS_BARS": "1"} | ({"HF_ENDPOINT": self.endpoint} if self.endpoint else {}),
+                secrets={"HF_TOKEN": self._token},
+                flavor=job.resources.hardware or job.slot or self.names[0],
+                timeout=f"{minutes}m",
+                labels=self._labels(directory) | {"attempt": place.attempt},
+                name=f"{APP}-{directory.name}",
+                namespace=self.namespace,
+            )
+        return f"{self.name}:{started.id}:{place.attempt}"
+
+    def find(self, run_directory: Path) -> str | None:
+        """The newest job with the labels of this run and this data folder, ended or not."""
+        labels = self._labels(Path(run_directory).resolve())
+        with self._answering("listing jobs"):
+            found = list(self.hub.list_jobs(labels=labels, namespace=self.namespace))
+        if not found:
+            return None
+        newest = max(found, key=lambda job: (job.created_at, job.id))
+        return f"{self.name}:{newest.id}:{(newest.labels or {}).get('attempt', '')}"
+
+    def alive(self, handle: str) -> bool:
+        """As its stage says. A cancelled job's machine may still save: until it told its end, for a while."""
+        info = self._inspect(handle)
+        if info is None:
+            return False
+        if info.status.stage != JobStage.CANCELED or info.started_at is None:
+            return info.status.stage not in ENDED
+        since = self._cancelled.setdefault(info.id, time.monotonic())
+        return time.monotonic() - since < LINGER and not self._told_end(info)
+
+    def sync(self, run_directory: Path, handle: str) -> None:
+        """Through the bucket; what it holds of a run that is wholly here is removed."""
+        directory = Path(run_directory).resolve()
+        place = self._place(directory, handle.rpartition(":")[2])
+        if (directory / "result.json").exists():
+            return
+        if sync(place, directory) and (directory / "result.json").exists():
+            forget(place)
+
+    def usage(self, handle: str) -> str:
+        """What the machine reports of itself right now."""
+        info = self._inspect(handle)
+        if info is None or info.status.stage in ENDED:
+            return ""
+        if info.status.stage != JobStage.RUNNING:
+            return "waiting for a machine"
+        with self._answering("asking for the job's metrics"):
+            measured = list(self.hub.fetch_job_metrics(job_id=info.id, namespace=self.namespace))
+        return usage_of(measured[-1]) if measured else ""
+
+    def ending(self, handle: str) -> Ending:
+        """From the job's stage and message."""
+        return ending_of(self._inspect(handle))
+
+    def cancel(self, handle: str, force: bool = False) -> None:
+        """Tell the job through the bucket, and the Hub to end it; its machine ends what is left half a minute later."""
+        info = self._inspect(handle)
+        if info is None or info.status.stage in ENDED:
+            return
+        if run := (info.labels or {}).get("run"):
+            place = Place(self.store, self._run(info.labels["folder"], run), handle.rpartition(":")[2])
+            self.store.put({place.name(KILL if force else STOP): b"now\n"})
+        with self._answering("cancelling the job"):
+            self.hub.cancel_job(job_id=info.id, namespace=self.namespace)
+
+    def reach(self) -> Reach:
+        """Whose token it is, and the hardware with its prices."""
+        try:
+            with self._answering("asking who this is"):
+                who = self.hub.whoami()["name"]
+                offered = self.hub.list_jobs_hardware()
+            self.store.make()
+        except BackendUnreachable as error:
+            return Reach(False, str(error))
+        said = f"Hugging Face Jobs as {who}, paid by {self.namespace}; pieces lie in the bucket {self.store.bucket}"
+        return Reach(True, said, tuple(hardware_of(one) for one in offered))
+
+    def _inspect(self, handle: str) -> JobInfo | None:
+        try:
+            with self._answering("asking for the job"):
+                return self.hub.inspect_job(job_id=handle.split(":")[1], namespace=self.namespace)
+        except BackendUnreachable as error:
+            if isinstance(error.__cause__, JobNotFoundError):
+                return None
+            raise
+
+    def _told_end(self, info: JobInfo) -> bool:
+        labels = info.labels or {}
+        place = Place(self.store, self._run(labels.get("folder", ""), labels.get("run", "")), labels.get("attempt", ""))
+        return bool(self.store.sizes([place.name(END)]))
+
+    def _command(self, place: Place, directory: Path, module: str) -> list[str]:
+        wanted = [word for one in requirements(directory / CODE) for word in ("--with", one)]
+        code = self.store.path_in_bucket(code_piece(place, directory))
+        told = [self.store.bucket, code, self.store.uri, place.prefix, module, str(self.poll)]
+        return ["uv", "run", "--no-project", *wanted, "python", "-c", BOOTSTRAP, *told]
+
+    def _labels(self, directory: Path) -> dict[str, str]:
+        return {"app": APP, "folder": folder_id(directory.parent), "run": directory.name}
+
+    def _place(self, directory: Path, attempt: str) -> Place:
+        return Place(self.store, self._run(folder_id(directory.parent), directory.name), attempt)
+
+    def _run(self, folder: str, run: str) -> str:
+        return f"runs/{folder}/{run}"
+
+    def _answering(self, what: str):
+        return answering(self.name, what)
+
+
+def requirements(code: Path) -> list[str]:
+    """What a job needs of the requirements in code.zip, and what carries its pieces."""
+    text = zipfile.ZipFile(code).read("requirements.txt").decode()
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    needed = [line for line in lines if line and re.split(r"[^\w.-]", line)[0].lower() not in HERE_ONLY]
+    return needed + [f"{package}=={version(package)}" for package in CARRIERS]
+
+
+def folder_id(runs: Path) -> str:
+    """16 hex digits that this folder of runs keeps, made the first time; they move with the data folder."""
+    noted = runs / FOLDER_ID
+    if not noted.exists():
+        fresh = noted.with_name(f".{secrets.token_hex(4)}.tmp")
+        fresh.write_text(secrets.token_hex(8))
+        try:
+            noted.hardlink_to(fresh)  # fails where another thread was first
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return noted.read_text().strip()

@@ -1,0 +1,62 @@
+"""What Hugging Face Jobs tells of hardware, use and ends, in this project's values and words. Asks nothing."""
+
+import re
+from collections.abc import Mapping
+
+from huggingface_hub import JobHardwareInfo, JobInfo, JobStage
+
+from pipeline.backend import Ending, Hardware
+
+HOURS = {"second": 3600, "minute": 60, "hour": 1}
+UNITS = {"KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+GIB = 1 << 30
+MEMORY = re.compile(r"oom|out of memory|memory limit", re.IGNORECASE)
+TIME = re.compile(r"time ?out|timed out|time limit|deadline", re.IGNORECASE)
+MACHINE = re.compile(r"evict|preempt|node|host|hardware|infrastructure|internal|interrupted|scheduling", re.IGNORECASE)
+
+
+def hardware_of(told: JobHardwareInfo) -> Hardware:
+    """A flavor with its price per hour and the memory of its accelerators together."""
+    about = f"{told.pretty_name}: {told.cpu}, {told.ram} of memory, {told.ephemeral_storage} of disk"
+    price = told.unit_cost_usd * HOURS[told.unit_label] if told.unit_label in HOURS else None
+    if told.accelerator is None:
+        return Hardware(told.name, about, price, _bytes(told.ram))
+    count = int(told.accelerator.quantity) if str(told.accelerator.quantity).isdigit() else 1
+    about += f", {count} × {told.accelerator.manufacturer} {told.accelerator.model} with {told.accelerator.vram} in all"
+    return Hardware(told.name, about, price, _bytes(told.accelerator.vram), count)
+
+
+def usage_of(measured: Mapping) -> str:
+    """One sample of a machine's metrics."""
+    parts = []
+    for number, gpu in enumerate((measured.get("gpus") or {}).values()):
+        used, there = (gpu.get(f"memory_{what}_bytes", 0) / GIB for what in ("used", "total"))
+        parts.append(f"GPU {number}: {gpu.get('utilization', 0):.0f} % busy, {used:.1f} of {there:.1f} GiB")
+    parts.append(f"{measured.get('memory_used_bytes', 0) / GIB:.1f} GiB of memory")
+    cores = measured.get("cpu_millicores", 0) / 1000 * measured.get("cpu_usage_pct", 0) / 100
+    return " · ".join([*parts, f"{cores:.1f} cores busy"])
+
+
+def ending_of(info: JobInfo | None) -> Ending:
+    """How a job ended. To be tried again: what its machine or the Hub did to it, not what it did itself."""
+    if info is None:
+        return Ending("the Hub does not know the job any more", retry=True)
+    stage, message = info.status.stage, info.status.message or ""
+    told = f" ({message})" if message else ""
+    if stage == JobStage.COMPLETED:
+        return Ending()
+    if stage in (JobStage.CANCELED, JobStage.DELETED):
+        return Ending(f"the job was {'cancelled' if stage == JobStage.CANCELED else 'deleted'} on the Hub{told}")
+    if MEMORY.search(message):
+        return Ending(f"its machine's memory ran out{told}")
+    if TIME.search(message):
+        return Ending(f"its time limit was reached{told}; give it more time, and resume it")
+    if MACHINE.search(message):
+        return Ending(f"its machine was taken away or broke{told}", retry=True)
+    return Ending(f"the job ended with an error{told}")
+
+
+def _bytes(said: str) -> int:
+    """`24 GB` in bytes; 0 where it is not understood."""
+    match = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]i?B)\s*", str(said), re.IGNORECASE)
+    return int(float(match[1]) * UNITS[match[2].upper()]) if match else 0
