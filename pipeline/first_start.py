@@ -30,6 +30,7 @@ GUIDELINES = """Put the answer you would rather have got first.
 3. It is complete and reads well.
 
 Two answers that are equally good share a place. If none is worth having, say that all are bad."""
+HERE = {"backend": "local"}  # small enough for any machine, and nobody has agreed to a price yet
 STARTER_SHARE = 0.8  # of the progress bar; the rest is for the first completions
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -75,7 +76,7 @@ def advance(services: Services) -> None:
         base = _register_base(services)
     if base is None:
         if _may_launch(services, "starter", None):
-            launch(services, "starter", None)
+            launch(services, "starter", None, resources=HERE)
         return
     if not campaigns.campaigns(services.database):
         campaigns.create_campaign(
@@ -84,7 +85,7 @@ def advance(services: Services) -> None:
     demo = _unfinished_demo(services)
     if demo is not None and _may_launch(services, "generate", demo.id):
         prompts.add_prompts(services.database, demo.id, _demo_prompts())
-        launch(services, "generate", demo.id, {"k": demo.k}, {"policy": base.name})
+        launch(services, "generate", demo.id, {"k": demo.k}, {"policy": base.name}, resources=HERE)
 
 
 def state(services: Services) -> dict | None:

@@ -8,12 +8,12 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from pipeline.configs import InvalidOption, make_config, options_of
+from pipeline.configs import make_config, options_of
+from pipeline.placing import placed, require_agreed
 from pipeline.reference_cache import FOLDER, copy_known
-from pipeline.resources import Resources, make_resources, plain
+from pipeline.resources import Resources, plain
 from pipeline.run_directory import RunDirectory
 from pipeline.services import Services
 from pipeline.snapshot import LaunchRefused, Snapshot, freeze
@@ -42,19 +42,22 @@ def launch(
     models: Mapping[str, str] | None = None,
     created_by: int | None = None,
     resources: Mapping | None = None,
+    confirmed_cost: float | None = None,
 ) -> Run:
     """Queue a run. models names versions by place: policy, against, reward; the rest is resolved here.
 
-    resources: fields of pipeline.resources.Resources. Raises pipeline.configs.InvalidOption for a wrong option or
-    resource, and LaunchRefused for missing models or data.
+    resources: fields of pipeline.resources.Resources; confirmed_cost: the dollars that somebody agreed to, where the
+    backend has a price. Raises pipeline.configs.InvalidOption for a wrong option or resource and for a price that
+    nobody agreed to, and LaunchRefused for missing models or data.
     """
     config = options_of(make_config(kind, options))
-    place = placed(services, resources)
+    place = placed(services, kind, resources)
     campaign = campaign_of(services, campaign_id, kind)
     chosen = resolve_models(services, kind, campaign, models or {})
     if kind == "generate" and "against" in chosen and config["prompts"] == 0:
         config["prompts"] = COMPARED_PROMPTS
     frozen = freeze(services.database, campaign_id, kind)
+    require_agreed(services, place, confirmed_cost)
     run = runs.create_run(services.database, kind, campaign_id, config, created_by)
     if frozen.data_hash:
         runs.set_data_hash(services.database, run.id, frozen.data_hash)
@@ -64,15 +67,6 @@ def launch(
         runs.set_state(services.database, run.id, "failed", f"its directory could not be written: {error}")
         raise
     return runs.run(services.database, run.id)
-
-
-def placed(services: Services, resources: Mapping | None) -> Resources:
-    """The resources with their backend named. Raises InvalidOption, also for a backend that is not configured."""
-    wanted = make_resources(resources)
-    name = wanted.backend or services.backends.usual
-    if name not in services.backends.there:
-        raise InvalidOption("backend", name, "one of " + ", ".join(services.backends.there))
-    return replace(wanted, backend=name)
 
 
 def resolve_models(

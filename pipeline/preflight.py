@@ -5,7 +5,6 @@ itself what is impossible; here a lead also sees what is merely unwise.
 """
 
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -16,16 +15,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.configs import InvalidOption, make_config, options_of
+from pipeline.device_sets import WHOLE, gpus_of
 from pipeline.estimates import speed, work_of
+from pipeline.gpu_use import gpus
 from pipeline.launch import campaign_of, location, resolve_models
 from pipeline.memory import advice
+from pipeline.model_folder import ModelFiles, Unloadable, model_files
+from pipeline.placing import placed, price_of
+from pipeline.resources import Resources
 from pipeline.services import Services
+from pipeline.slots import free_slots
 from pipeline.snapshot import LaunchRefused, Snapshot, freeze
 from storage.records import ModelVersion
 
 FEW_PROMPTS = 20  # compared prompts below which a model learns little
 TRAINED = ("starter", "reward", "dpo", "ppo")
 KEPT_CHECKPOINTS = 3  # models' worth of disk: weights and two moments of AdamW
+TOKENS = 4096  # of one forward and backward, where no option says it
 SPARE_DISK = 1 << 30  # bytes that should stay free
 
 
@@ -39,23 +45,29 @@ class Finding:
 
 
 def preflight(
-    services: Services, kind: str, campaign_id: int | None, options: Mapping, models: Mapping[str, str]
+    services: Services,
+    kind: str,
+    campaign_id: int | None,
+    options: Mapping,
+    models: Mapping[str, str],
+    resources: Mapping | None = None,
 ) -> list[Finding]:
     """Everything worth knowing before the run starts; problems first. Raises nothing for a bad wish: it is told."""
     try:
         config = options_of(make_config(kind, options))
+        place = placed(services, kind, resources)
         chosen = resolve_models(services, kind, campaign_of(services, campaign_id, kind), models)
         frozen = freeze(services.database, campaign_id, kind)
     except (InvalidOption, LaunchRefused) as refusal:
         return [Finding("problem", "wish", str(refusal))]
     found = _data(kind, frozen)
-    weights = 0
-    for place, version in chosen.items():
-        said, size = _model(location(services, version), place, version)
+    largest = ModelFiles(0, 0)
+    for role, version in chosen.items():
+        said, files = _model(location(services, version), role, version)
         found += said
-        weights = max(weights, size)
+        largest = max(largest, files, key=lambda one: one.parameters)
     prompts = frozen.sizes.get("prompts", {}).get("train", 0)
-    found += _disk(services.data, kind, weights) + _memory(kind, config, weights)
+    found += _disk(services.data, kind, largest.bytes) + _memory(kind, config, largest, place) + _place(services, place)
     found += _duration(services, kind, work_of(kind, config, prompts))
     order = ("problem", "warning", "fact")
     return sorted(found, key=lambda finding: order.index(finding.level))
@@ -110,19 +122,18 @@ def _one_sided(frozen: Snapshot, decided: pa.Table) -> list[Finding]:
     return found
 
 
-def _model(path: str, place: str, version: ModelVersion) -> tuple[list[Finding], int]:
-    """Whether a model's files are there, and the bytes of its weights."""
+def _model(path: str, place: str, version: ModelVersion) -> tuple[list[Finding], ModelFiles]:
+    """Whether a model's files are there and whole, and how large it is."""
     folder = Path(path)
     if not folder.is_absolute():
         said = f"{place} {version.name}: {path} is on the Hub; whether it loads is seen when the run starts"
-        return [Finding("warning", "model", said)], 0
-    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    if not ((folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()) or not weights:
-        missing = "its weights" if (folder / "config.json").is_file() else "config.json"
-        said = f"{place} {version.name}: {folder} lacks {missing}; was its run deleted?"
-        return [Finding("problem", "model", said)], 0
-    size = sum(path.stat().st_size for path in weights)
-    return [Finding("fact", "model", f"{place}: {version.name}, {_bytes(size)} of weights")], size
+        return [Finding("warning", "model", said)], ModelFiles(0, 0)
+    try:
+        files = model_files(folder)
+    except (Unloadable, OSError) as error:
+        return [Finding("problem", "model", f"{place} {version.name}: {error}")], ModelFiles(0, 0)
+    millions = f"{files.parameters / 1e6:.1f} million parameters"
+    return [Finding("fact", "model", f"{place}: {version.name}, {millions}, {_bytes(files.bytes)} on disk")], files
 
 
 def _disk(folder: Path, kind: str, weights: int) -> list[Finding]:
@@ -134,34 +145,68 @@ def _disk(folder: Path, kind: str, weights: int) -> list[Finding]:
     return [Finding("fact", "disk", f"{_bytes(free)} are free, about {_bytes(needed)} are needed")]
 
 
-def _memory(kind: str, config: Mapping, weights: int) -> list[Finding]:
-    """A rough estimate: weights, gradients and two moments in fp32, and a copy per frozen model."""
-    full = not config.get("lora_rank")
-    copies = {"reward": 4, "dpo": 4, "ppo": 6}.get(kind, 1) if full else {"ppo": 2}.get(kind, 1) + 0.2
-    needed, (name, room) = int(weights * copies), device()
-    said = f"about {_bytes(needed)} for weights and their training, beside activations; {name} has {_bytes(room)}"
-    if needed > room:
+def _memory(kind: str, config: Mapping, largest: ModelFiles, place: Resources) -> list[Finding]:
+    """A rough estimate against the device that the run would get, where it is one of this machine."""
+    held, (name, room) = training_bytes(kind, config, largest), device(place.hardware)
+    active = activation_bytes(kind, config, largest)
+    said = f"about {_bytes(held)} for weights and their training and {_bytes(active)} for activations"
+    if place.backend != "local":
+        return [Finding("fact", "memory", f"{said}; the machine is {place.backend}'s")]
+    said = f"{said}; {name} has {_bytes(room)}"
+    if held + active > room:
         return [Finding("problem", "memory", f"{said}. {advice(kind, config)}")]
-    if needed > room // 2:
+    if held + active > room // 2:
         return [Finding("warning", "memory", f"{said}: tight. {advice(kind, config)}")]
     return [Finding("fact", "memory", said)]
 
 
-@lru_cache(1)
-def device() -> tuple[str, int]:
-    """The device that jobs of this machine will use, and its memory in bytes: the first GPU, else the free memory."""
+def training_bytes(kind: str, config: Mapping, model: ModelFiles) -> int:
+    """Weights in float32, and per trained weight a gradient and two moments of AdamW; a frozen copy where there is one.
+
+    With a LoRA adapter the trained part is taken for a twentieth; a base in 4 bits has half a byte per weight.
+    """
+    base = 0.55 if config.get("quantize") == "nf4" else 4.0
+    frozen = {"dpo": 1, "ppo": 2, "evaluate": 1}.get(kind, 0)  # reference, reward model
+    trained = 0.0 if kind not in TRAINED else 12.0 * (0.05 if config.get("lora_rank") else 1.0)
+    if config.get("lora_rank"):
+        frozen = max(0, frozen - 1)  # the reference is the policy with its adapter off
+    return int(model.parameters * (base * (1 + frozen) + trained))
+
+
+def activation_bytes(kind: str, config: Mapping, model: ModelFiles) -> int:
+    """Activations of one forward and backward: 34 bytes per token, layer and width (Korthikanti et al. 2022, eq. 1,
+    without the attention matrix), and the logits with their gradient in float32; a fourteenth of it without training.
+    """
+    tokens = int(config.get("micro_batch_tokens") or TOKENS)
+    whole = tokens * (34 * model.layers * model.width + 8 * model.vocabulary)
+    return whole if kind in TRAINED else whole // 14
+
+
+@lru_cache(8)
+def device(hardware: str = "") -> tuple[str, int]:
+    """What jobs of this machine use, and its memory in bytes: the smallest GPU of a device set, else free memory."""
+    wanted = set(hardware.split(",")) if gpus_of(hardware or WHOLE) is not None else None
+    seen = [gpu for gpu in gpus() if wanted is None or {str(gpu.index), gpu.uuid} & wanted]
+    if seen:
+        smallest = min(seen, key=lambda gpu: gpu.memory)
+        return smallest.name, smallest.memory
+    return "this machine", psutil.virtual_memory().available
+
+
+def _place(services: Services, place: Resources) -> list[Finding]:
+    """Where the run would go, what that costs at most, and when it would start."""
     try:
-        told = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        ).stdout.splitlines()[0]
-        name, mebibytes = told.rsplit(",", 1)
-        return name.strip(), int(mebibytes) * 1024**2
-    except (OSError, subprocess.SubprocessError, IndexError, ValueError):
-        return "this machine", psutil.virtual_memory().available
+        price = price_of(services, place)
+    except LaunchRefused as refusal:
+        return [Finding("problem", "place", str(refusal))]
+    slots = services.backends.of(place).slots()
+    busy = len(slots) - len(free_slots(services, services.backends.of(place)))
+    said = f"{place.backend}: {busy} of {len(slots)} slots taken"
+    found = [Finding("fact", "place", said)]
+    if price is not None:
+        said = f"at most {price:.2f} dollars for one start, by its price and time limit; to be confirmed by the lead"
+        found.append(Finding("warning", "cost", said))
+    return found
 
 
 def _duration(services: Services, kind: str, work: float) -> list[Finding]:

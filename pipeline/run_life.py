@@ -7,8 +7,11 @@ Following a run is the monitor's business.
 import shutil
 from collections.abc import Mapping
 
+from pipeline.backend import BackendUnreachable
 from pipeline.launch import launch
-from pipeline.run_directory import RunDirectory
+from pipeline.placing import placed, require_agreed
+from pipeline.resources import plain, resources_of
+from pipeline.run_directory import RunDirectory, write_json
 from pipeline.services import Services
 from storage import campaigns, run_marks, runs, versions
 from storage.records import ENDED_STATES, Run
@@ -35,36 +38,70 @@ def request_cancel(services: Services, run: Run) -> None:
         raise NotCancellable(f"run: found {run.id} still being prepared, expected its directory; try again") from None
 
 
-def resume(services: Services, run: Run, by: str = "") -> Run:
+def resume(
+    services: Services,
+    run: Run,
+    by: str = "",
+    timeout_minutes: int | None = None,
+    confirmed_cost: float | None = None,
+) -> Run:
     """Queue a failed or cancelled run again on its own directory: the job goes on from its last checkpoint.
 
-    Its data, options and models stay what they were. Raises storage.runs.NotResumable where its files are gone,
-    its process still runs, or it has not ended or has succeeded.
+    Its data, options and models stay what they were; the time limit may be another. Raises storage.runs.NotResumable
+    where its files are gone, its job still runs or cannot be asked for, or it has not ended or has succeeded, and
+    pipeline.configs.InvalidOption for a limit out of range or a price that nobody agreed to.
     """
     files = RunDirectory(services.directory(run))
     if run.deleted or not (files.path / "config.json").is_file():
         raise NotResumable(f"run: found {run.id} without its files, expected its directory; run it again instead")
     if run.state not in ("failed", "cancelled"):
         raise NotResumable(f"run: found {run.id} {run.state}, expected one that failed or was cancelled")
-    if run.handle and services.backend_of(run).alive(run.handle):
-        raise NotResumable(
-            f"run: found the process of {run.id} still running, expected it to have ended; wait a moment"
-        )
+    _require_no_job(services, run)
+    config = files.config()
+    limits = {} if timeout_minutes is None else {"timeout_minutes": timeout_minutes}
+    place = placed(services, run.kind, {**plain(resources_of(config)), **limits})
+    require_agreed(services, place, confirmed_cost)
+    write_json(files.path / "config.json", {**config, "resources": plain(place)})
     files.forget_ending()
     return runs.reopen(services.database, run.id, f"resumed{f' by {by}' if by else ''}")
 
 
-def again(services: Services, run: Run, changes: Mapping | None = None, created_by: int | None = None) -> Run:
-    """Launch a new run like this one, on today's data, with some options changed.
+def _require_no_job(services: Services, run: Run) -> None:
+    """Raises NotResumable where a job of the run still goes, or its backend cannot say."""
+    name = services.backend_name(run)
+    if name not in services.backends.there:
+        raise NotResumable(f"run: found the backend of {run.id}, {name}, not configured, expected its settings")
+    try:
+        going = run.handle and services.backends.there[name].alive(run.handle)
+    except BackendUnreachable as error:
+        raise NotResumable(
+            f"run: found no answer about the job of {run.id}, expected one; try again: {error}"
+        ) from None
+    if going:
+        raise NotResumable(
+            f"run: found the process of {run.id} still running, expected it to have ended; wait a moment"
+        )
+
+
+def again(
+    services: Services,
+    run: Run,
+    changes: Mapping | None = None,
+    created_by: int | None = None,
+    resources: Mapping | None = None,
+    confirmed_cost: float | None = None,
+) -> Run:
+    """Launch a new run like this one, on today's data, with some options and resources changed.
 
     Raises what `launch` raises.
     """
-    named = RunDirectory(services.directory(run)).config().get("models", {}) if not run.deleted else {}
-    models = {place: str(model["name"]) for place, model in named.items()}
+    config = RunDirectory(services.directory(run)).config() if not run.deleted else {}
+    models = {place: str(model["name"]) for place, model in config.get("models", {}).items()}
     known = {version.name for version in versions.versions(services.database)}
     models = {place: name for place, name in models.items() if name in known}
     options = {**run.options, **(changes or {})}
-    return launch(services, run.kind, run.campaign_id, options, models, created_by)
+    place = {**(config.get("resources") or {}), **(resources or {})}
+    return launch(services, run.kind, run.campaign_id, options, models, created_by, place, confirmed_cost)
 
 
 def delete(services: Services, run: Run, by: str = "") -> Run:

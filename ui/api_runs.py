@@ -32,19 +32,33 @@ CLOCKS = ("elapsed", "remaining", "starts_in", "ends_in", "silent")
 HEARTBEAT_EVERY = 10  # looks without news until a comment keeps the connection open and the role is asked again
 
 
+PRICE = "dollars that the lead agreed to: at least what one start can cost, where the backend has a price"
+
+
 class NewRun(Body):
-    """options and models as in `python app.py train`; what is left out has its default."""
+    """options, models and resources as in `python app.py train`; what is left out has its default."""
 
     kind: str = Field(max_length=40)
     campaign: str | None = Field(None, max_length=200)
     options: dict[str, float | int | str] = Field({}, max_length=100)
     models: dict[str, str] = Field({}, max_length=10, description="version names by place: policy, against, reward")
+    resources: dict[str, int | str] = Field({}, max_length=10, description="backend, hardware, processes, limits")
+    confirmed_cost: float | None = Field(None, ge=0, le=1e6, description=PRICE)
+
+
+class Resumed(Body):
+    """Another time limit, and the price that was agreed to."""
+
+    timeout_minutes: int | None = Field(None, ge=0, le=60 * 24 * 30)
+    confirmed_cost: float | None = Field(None, ge=0, le=1e6, description=PRICE)
 
 
 class Again(Body):
-    """Options that differ from the first run's."""
+    """Options and resources that differ from the first run's."""
 
     options: dict[str, float | int | str | bool] = Field({}, max_length=100)
+    resources: dict[str, int | str] = Field({}, max_length=10)
+    confirmed_cost: float | None = Field(None, ge=0, le=1e6, description=PRICE)
 
 
 class Marks(Body):
@@ -73,7 +87,8 @@ def start_run(services: Loop, who: Who, wish: NewRun) -> dict:
     """Queue a run and return at once; 409 where models or data are missing, saying which."""
     anywhere = wish.kind == "starter" and wish.campaign is None
     campaign_id = None if anywhere else known_campaign(services, wish.campaign).id
-    started = launch(services, wish.kind, campaign_id, wish.options, wish.models, who.id)
+    place, price = wish.resources, wish.confirmed_cost
+    started = launch(services, wish.kind, campaign_id, wish.options, wish.models, who.id, place, price)
     return summary(services, started)
 
 
@@ -81,7 +96,7 @@ def start_run(services: Loop, who: Who, wish: NewRun) -> dict:
 def look_before(services: Loop, wish: NewRun) -> dict:
     """What starting this run now would meet: {"ready", "findings": [{"level", "about", "said"}]}; starts nothing."""
     campaign_id = known_campaign(services, wish.campaign).id if wish.campaign is not None else None
-    return as_json(preflight(services, wish.kind, campaign_id, wish.options, wish.models))
+    return as_json(preflight(services, wish.kind, campaign_id, wish.options, wish.models, wish.resources))
 
 
 @router.get("/runs/{run_id}", openapi_extra=LEAD)
@@ -105,15 +120,17 @@ def cancel_run(services: Loop, run_id: str) -> dict:
 
 
 @router.post("/runs/{run_id}/resume", openapi_extra=LEAD)
-def resume_run(services: Loop, who: Who, run_id: str) -> dict:
+def resume_run(services: Loop, who: Who, run_id: str, wish: Resumed | None = None) -> dict:
     """Queue a failed or cancelled run again, from its last checkpoint; 409 where that cannot be."""
-    return summary(services, run_life.resume(services, known_run(services, run_id), who.name))
+    wish, found = wish or Resumed(), known_run(services, run_id)
+    return summary(services, run_life.resume(services, found, who.name, wish.timeout_minutes, wish.confirmed_cost))
 
 
 @router.post("/runs/{run_id}/again", status_code=201, openapi_extra=LEAD)
 def run_again(services: Loop, who: Who, run_id: str, wish: Again) -> dict:
     """Start a new run like this one on today's data, with some options changed."""
-    return summary(services, run_life.again(services, known_run(services, run_id), wish.options, who.id))
+    found, price = known_run(services, run_id), wish.confirmed_cost
+    return summary(services, run_life.again(services, found, wish.options, who.id, wish.resources, price))
 
 
 @router.patch("/runs/{run_id}", openapi_extra=LEAD)

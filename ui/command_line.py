@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from pipeline.configs import CONFIGS, InvalidOption
 from pipeline.export import EXPORTS, MEANINGS
 from pipeline.first_start import FirstStartFailed, InvalidBaseModel
+from pipeline.resources import Resources
 from pipeline.simulate_http import ServerRefused
 from pipeline.snapshot import LaunchRefused
 from storage.backup import BackupRefused
@@ -90,8 +91,15 @@ def _campaign_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def _option_flags(parser: argparse.ArgumentParser, kind: str, without: Sequence[str] = ()) -> None:
-    """A flag for each field of the kind's config, under its name, with dashes as well as underscores."""
-    for field in fields(CONFIGS[kind]):
+    """A flag for each field of the kind's config and of the resources, with dashes as well as underscores."""
+    _field_flags(parser, CONFIGS[kind], "option", without)
+    _field_flags(parser, Resources, "resource")
+    price = "agree to pay so many dollars for one start, where the backend has a price"
+    parser.add_argument("--confirmed-cost", type=float, metavar="N", help=price)
+
+
+def _field_flags(parser: argparse.ArgumentParser, config: type, prefix: str, without: Sequence[str] = ()) -> None:
+    for field in fields(config):
         if field.name in without:
             continue
         names = list(dict.fromkeys([f"--{field.name.replace('_', '-')}", f"--{field.name}"]))
@@ -100,7 +108,12 @@ def _option_flags(parser: argparse.ArgumentParser, kind: str, without: Sequence[
         usual = {True: "yes", False: "no"}[field.default] if isinstance(field.default, bool) else field.default
         usual = f"{usual:.4g}" if isinstance(usual, float) else usual
         shown = {"choices": choices} if choices else {"metavar": "N"}
-        parser.add_argument(*names, dest=f"option_{field.name}", **shown, help=f"{meaning} (default {usual})")
+        parser.add_argument(
+            *names,
+            dest=f"{prefix}_{field.name}",
+            **shown,
+            help=f"{meaning} (default {usual})" if usual != "" else meaning,
+        )
 
 
 def _import_flags(parser: argparse.ArgumentParser) -> None:

@@ -53,6 +53,13 @@ def given_options(options: argparse.Namespace) -> dict[str, str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def given_resources(options: argparse.Namespace) -> dict:
+    """What stands there of a run's resources, and the price that was agreed to: arguments of `launch`."""
+    found = {n.removeprefix("resource_"): v for n, v in vars(options).items() if n.startswith("resource_")}
+    named = {name: value for name, value in found.items() if value is not None}
+    return {"resources": named, "confirmed_cost": options.confirmed_cost}
+
+
 def named_campaign(services: Services, name: str) -> Campaign:
     """The campaign of that name. Raises Refused."""
     found = campaigns.campaign_by_name(services.database, name)

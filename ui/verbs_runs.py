@@ -15,7 +15,17 @@ from storage import campaigns, runs, versions
 from storage.records import Campaign, ModelVersion, Run
 from ui.progress import RunProgress
 from ui.settings import Settings
-from ui.verb import Outcome, Refused, choose_campaign, given_options, interrupted, named_campaign, opened, progress
+from ui.verb import (
+    Outcome,
+    Refused,
+    choose_campaign,
+    given_options,
+    given_resources,
+    interrupted,
+    named_campaign,
+    opened,
+    progress,
+)
 
 POLL_SECONDS = 0.2
 
@@ -28,7 +38,7 @@ def train(options: argparse.Namespace, settings: Settings) -> Outcome:
             start(services)
             campaign = choose_campaign(services, options.campaign, options.kind)
         models = {place: getattr(options, place, None) for place in ("policy", "reward")}
-        run = follow(services, options.kind, campaign, given_options(options), models)
+        run = follow(services, options.kind, campaign, given_options(options), models, given_resources(options))
         result = RunDirectory(services.directory(run)).result() or {}
         made = [v.name for v in versions.versions(services.database) if v.run_id == run.id]
     answer = {
@@ -50,7 +60,7 @@ def generate(options: argparse.Namespace, settings: Settings) -> Outcome:
         start(services)
         campaign, policy, against = versions_of(services, options, "generate")
         models = {"policy": policy.name, "against": against}
-        run = follow(services, "generate", campaign, given_options(options), models)
+        run = follow(services, "generate", campaign, given_options(options), models, given_resources(options))
         taken = runs.pieces(services.database, run.id).values()
     completions, tasks = sum(c for c, _ in taken), sum(t for _, t in taken)
     answer = {
@@ -71,7 +81,7 @@ def evaluate(options: argparse.Namespace, settings: Settings) -> Outcome:
         start(services)
         campaign, policy, against = versions_of(services, options, "evaluate")
         models = {"policy": policy.name, "against": against, "reward": options.reward}
-        run = follow(services, "evaluate", campaign, given_options(options), models)
+        run = follow(services, "evaluate", campaign, given_options(options), models, given_resources(options))
         metrics = (RunDirectory(services.directory(run)).result() or {}).get("metrics", {})
     answer = {"run": run.id, "policy": policy.name, "against": against, "metrics": metrics, "state": run.state}
     return Outcome(answer, f"{run.id}: {policy.name} against {against}\n{_listed(metrics)}".rstrip(), _code(run))
@@ -88,10 +98,12 @@ def start(services: Services) -> None:
     shown.end()
 
 
-def follow(services: Services, kind: str, campaign: Campaign | None, options: dict, models: dict) -> Run:
-    """Launch, wait to the end, and say on stderr why a run that failed did."""
+def follow(
+    services: Services, kind: str, campaign: Campaign | None, options: dict, models: dict, place: dict | None = None
+) -> Run:
+    """Launch, wait to the end, and say on stderr why a run that failed did. place: see `given_resources`."""
     named = {place: name for place, name in models.items() if name}
-    run = launch(services, kind, campaign.id if campaign else None, options, named)
+    run = launch(services, kind, campaign.id if campaign else None, options, named, **(place or {}))
     shown = progress()
     try:
         run = Monitor(services, POLL_SECONDS).wait(run.id, RunProgress(services, shown))

@@ -1,12 +1,18 @@
 """What a lead is told before a run starts."""
 
+import json
+import struct
+
 import pytest
 
 from pipeline import preflight as look
+from pipeline.backend import Backends
 from pipeline.estimates import work_of
+from pipeline.model_folder import ModelFiles
 from pipeline.preflight import as_json, preflight
 from storage import versions
 from storage.records import ModelVersion
+from tests.pipeline.far_backend import FarBackend
 from tests.pipeline.small_campaign import add_campaign, add_tasks, open_folder, rank_all
 
 
@@ -15,8 +21,8 @@ def services(tmp_path, monkeypatch):
     opened = open_folder(tmp_path, monkeypatch)
     folder = tmp_path / "base"
     folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(bytes(3000))
+    (folder / "config.json").write_text('{"num_hidden_layers": 2, "hidden_size": 8, "vocab_size": 50}')
+    write_weights(folder / "model.safetensors", 750)
     versions.register_version(opened.database, ModelVersion("base", "policy", str(folder)))
     yield opened
     opened.close()
@@ -27,6 +33,11 @@ def campaign(services):
     made = add_campaign(services)
     add_tasks(services, made)
     return made
+
+
+def write_weights(path, count):
+    header = json.dumps({"w": {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4 * count))
 
 
 def said(found, level):
@@ -43,7 +54,7 @@ def test_a_run_that_can_start_tells_its_data_models_disk_memory_and_time(service
     rank_all(services)
     found = preflight(services, "reward", campaign.id, {}, {})
     assert as_json(found)["ready"]
-    assert {one.about for one in found} == {"data", "model", "disk", "memory", "time"}
+    assert {one.about for one in found} == {"data", "model", "disk", "memory", "time", "place"}
     assert "comparisons: 15 train, 3 eval" in said(found, "fact")
     assert "only 5 compared prompts" in said(found, "warning")
 
@@ -56,7 +67,7 @@ def test_missing_weights_are_a_problem(services, campaign, tmp_path):
 
 def test_too_little_disk_or_memory_is_a_problem_with_advice(services, campaign, monkeypatch):
     rank_all(services)
-    monkeypatch.setattr(look, "device", lambda: ("a small GPU", 4000))
+    monkeypatch.setattr(look, "device", lambda hardware: ("a small GPU", 4000))
     monkeypatch.setattr(look.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     problems = said(preflight(services, "reward", campaign.id, {"groups_per_step": 8}, {}), "problem")
     assert "a small GPU has 3.9 KiB" in problems and "try groups_per_step 4 instead of 8" in problems
@@ -66,3 +77,37 @@ def test_too_little_disk_or_memory_is_a_problem_with_advice(services, campaign, 
 def test_duration_follows_the_size_of_the_work():
     assert work_of("reward", {"epochs": 3}, 100) == 300
     assert work_of("ppo", {"episodes": 64}, 0) == 64
+
+
+def test_a_damaged_model_is_a_problem(services, campaign, tmp_path):
+    rank_all(services)
+    path = tmp_path / "base" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
+    assert "is damaged: found" in said(preflight(services, "reward", campaign.id, {}, {}), "problem")
+    path.write_bytes(b"version https://git-lfs")
+    assert "no header of a safetensors file" in said(preflight(services, "reward", campaign.id, {}, {}), "problem")
+    path.rename(path.with_name("pytorch_model.bin"))
+    assert "only safetensors are loaded" in said(preflight(services, "reward", campaign.id, {}, {}), "problem")
+
+
+def test_memory_is_counted_by_parameters_and_what_is_trained():
+    model = ModelFiles(0, 1_000_000, layers=2, width=64, vocabulary=1000)
+    assert look.training_bytes("reward", {}, model) == 16_000_000
+    assert look.training_bytes("dpo", {}, model) == 20_000_000
+    assert look.training_bytes("reward", {"lora_rank": 8}, model) == 4_600_000
+    assert look.training_bytes("generate", {}, model) == 4_000_000
+    assert look.activation_bytes("ppo", {"micro_batch_tokens": 100}, model) == 100 * (34 * 2 * 64 + 8000)
+
+
+def test_the_memory_of_another_machine_is_not_ours_and_its_price_is_told(services, campaign, tmp_path):
+    rank_all(services)
+    far = FarBackend(tmp_path / "far")
+    far.price = 1.5
+    services.backends = Backends({**services.backends.there, "far": far}, "local")
+    found = preflight(services, "reward", campaign.id, {}, {}, {"backend": "far", "timeout_minutes": 120})
+    assert "at most 3.00 dollars for one start" in said(found, "warning") and "the machine is far's" in said(
+        found, "fact"
+    )
+    far.down = True
+    found = preflight(services, "reward", campaign.id, {}, {}, {"backend": "far"})
+    assert "found no answer" in said(found, "problem")

@@ -190,3 +190,14 @@ def test_simulate_ranks_an_imported_campaign_without_making_a_starter(verb, tmp_
     code, answer, _ = verb("simulate", "--annotators", "1")
     assert code == 0 and answer["rankings"] == 1 and set(answer["gold_reward"]) == {"a", "b"}
     assert verb("report")[1]["campaigns"][0]["name"] == "mine"
+
+
+def test_resources_are_flags_of_every_run_and_are_kept_with_it(verb, tmp_path):
+    verb("simulate", "--annotators", "2")
+    code, answer, _ = verb("train", "reward", "--hardware", "this machine", "--timeout-minutes", "5")
+    config = json.loads((verb.data / "runs" / answer["run"] / "config.json").read_text())
+    assert code == 0 and config["resources"]["backend"] == "local"
+    assert (config["resources"]["hardware"], config["resources"]["timeout_minutes"]) == ("this machine", 5)
+    code, _, err = verb("generate", "--processes", "2")
+    assert code == 2 and "processes: found 2, expected 1 for a generate run" in err
+    assert verb("evaluate", "--backend", "ray")[0] == 2

@@ -1,0 +1,73 @@
+"""Where a run may go: its resources checked against its kind, its backend, and what a lead agreed to pay.
+
+Refuses before anything is stored, naming the field. Asks a backend what it offers only where it may cost something.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pipeline.backend import Backend, Reach, costs
+from pipeline.configs import InvalidOption
+from pipeline.device_sets import gpus_of
+from pipeline.gpu_use import gpus
+from pipeline.resources import Resources, make_resources
+from pipeline.services import Services
+from pipeline.snapshot import LaunchRefused
+
+SEVERAL = {"reward": ("ddp",), "dpo": ("ddp",), "ppo": ("ddp",)}  # kinds that several processes can train, and how
+CENT = 0.005
+
+
+def placed(services: Services, kind: str, wanted: Mapping | None) -> Resources:
+    """The resources with their backend named. Raises InvalidOption for what the kind or the backend cannot do."""
+    asked = make_resources(wanted)
+    name = asked.backend or services.backends.usual
+    if name not in services.backends.there:
+        raise InvalidOption("backend", name, "one of " + ", ".join(services.backends.there))
+    backend = services.backends.there[name]
+    if asked.hardware and asked.hardware not in backend.slots():
+        raise InvalidOption(
+            "hardware", asked.hardware, f"a slot of {name}: " + ", ".join(dict.fromkeys(backend.slots()))
+        )
+    _require_processes(kind, asked, backend)
+    return replace(asked, backend=name)
+
+
+def require_agreed(services: Services, resources: Resources, agreed: float | None) -> None:
+    """Refuse a start that may cost more than the lead agreed to.
+
+    Raises InvalidOption naming the price, and LaunchRefused where a backend that may cost something cannot be asked.
+    """
+    price = price_of(services, resources)
+    if price is not None and (agreed is None or agreed < price - CENT):
+        said = f"at least {price:.2f} dollars, the most that one start can cost ({resources.backend})"
+        raise InvalidOption("confirmed_cost", "none" if agreed is None else f"{agreed:.2f}", said)
+
+
+def price_of(services: Services, resources: Resources) -> float | None:
+    """The most that one start can cost, in dollars; None where nothing has a price. Raises LaunchRefused."""
+    backend = services.backends.of(resources)
+    if not backend.remote:
+        return None
+    reach: Reach = backend.reach()
+    if not reach.reachable:
+        raise LaunchRefused(f"{backend.name}: found no answer, expected what it offers and costs: {reach.said}")
+    return costs(backend, resources, reach.hardware)
+
+
+def _require_processes(kind: str, asked: Resources, backend: Backend) -> None:
+    if asked.processes == 1:
+        return
+    ways = SEVERAL.get(kind, ())
+    if not ways:
+        raise InvalidOption("processes", asked.processes, f"1 for a {kind} run; {', '.join(SEVERAL)} can use several")
+    if asked.strategy not in ways:
+        raise InvalidOption("strategy", asked.strategy, f"{' or '.join(ways)} for a {kind} run")
+    room = [_gpus(slot) for slot in backend.slots() if asked.hardware in ("", slot)] if not backend.remote else [0]
+    if all(0 < there < asked.processes for there in room):
+        raise InvalidOption("processes", asked.processes, f"at most {max(room)}, one for each GPU of a device set")
+
+
+def _gpus(slot: str) -> int:
+    named = gpus_of(slot)
+    return len(gpus()) if named is None else named
