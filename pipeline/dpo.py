@@ -20,11 +20,12 @@ from pipeline.divergence import Divergence, sample_text, sampled_kl
 from pipeline.group_figures import Objective, Outcome, evaluate_groups, notes_on, pass_notes, passes
 from pipeline.group_trainer import GroupTrainer, Schedule, forget_checkpoints
 from pipeline.groups import Group, GroupData, collate, read_groups, read_prompts
-from pipeline.job import Refused, main
+from pipeline.job import Refused
 from pipeline.packing import sharing
 from pipeline.policy import Policy, load_policy, prompt_ids, save_policy, token_log_probs, weights_digest
 from pipeline.precision import bfloat16_is_fast, pick_device
 from pipeline.preference_losses import POLICY_LOSSES, WITHOUT_REFERENCE, LogProbs, LossOptions, implicit_rewards
+from pipeline.processes import Onlooker, main
 from pipeline.reference_cache import Known, known_log_probs, token_hash, write_log_probs
 from pipeline.run_directory import RunDirectory
 
@@ -54,6 +55,8 @@ def work(run: RunDirectory, config: dict) -> dict:
     schedule = Schedule(epochs, options.groups_per_step, options.learning_rate, options.seed)
     trainer = GroupTrainer(run, policy.model, data, objective, schedule)
     trainer.fit(run)
+    if not trainer.processes.first:
+        return {}  # the first one measures and saves
     digest = weights_digest(policy.model)
     if digest == before:
         raise Refused("Training changed no weight of the policy; raise learning_rate or epochs.")
@@ -98,7 +101,8 @@ def reference_of(run: RunDirectory, reference: Policy, groups: Sequence[Group]) 
         found[group.prompt_id] = torch.tensor([known[h] for h in hashes]) if own is None else own.cpu()
         values = found[group.prompt_id].tolist()
         rows += [Known(h, i, value) for h, i, value in zip(hashes, group.ids, values, strict=True)]
-    write_log_probs(run.artifacts, model, rows)
+    if not isinstance(run, Onlooker):
+        write_log_probs(run.artifacts, model, rows)
     fresh = sum(len(g.completions) for g in missing)
     return Reference(found, len(rows) - fresh, fresh)
 

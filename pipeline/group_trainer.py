@@ -3,6 +3,7 @@
 The caller gives one objective: from a model and groups to scores and a loss. This module steps, evaluates on
 held-out groups, stops early and keeps the best pass where that is asked for, and ties the trainer to the run
 directory: metrics, status, cancel, checkpoint, resume. Checkpoints hold what is trained and nothing else.
+Several processes share the groups of each step and add up their gradients, so they train as one does.
 The model's own dropout stays off, so a completion has one score; a reward model may be trained with dropout on
 its input embeddings, an adapter with its own. It saves no final model and judges no result.
 """
@@ -13,13 +14,15 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import dropout
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from pipeline.adapters import adapter_dropout
@@ -27,6 +30,7 @@ from pipeline.group_figures import Objective, PairTally, evaluate_groups
 from pipeline.groups import Group, GroupData, group_batches, total_weight
 from pipeline.job import Cancelled, Progress, Refused
 from pipeline.preference_losses import centering
+from pipeline.processes import ALONE, Processes, join
 from pipeline.run_directory import RunDirectory, read_json, write_json
 
 TOKEN_BUDGET = 4096  # padded tokens of one forward and backward; whole groups, so one group may be larger
@@ -62,7 +66,8 @@ class GroupTrainer(Trainer):
     def __init__(self, run: RunDirectory, model: nn.Module, data: GroupData, objective: Objective, schedule: Schedule):
         if not any(p.requires_grad for p in model.parameters()):
             raise Refused("The model has no weight that may be trained; check how its adapter was loaded.")
-        self.objective, self.schedule, self.following = objective, schedule, FollowRun(run)
+        self.objective, self.schedule, self.processes = objective, schedule, join()
+        self.following = FollowRun(run, self.processes)
         self.window = PairTally()  # pairs since the last log
         self.notes: list[str] = []  # what a reader of the result has to know
         self.best = BestPass(run.checkpoints) if schedule.early_stop and len(data.eval) >= ENOUGH_HELD_OUT else None
@@ -76,6 +81,14 @@ class GroupTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
 
+    def get_train_dataloader(self) -> DataLoader:
+        """Every process gets the whole step's groups and takes its share: only the whole tells how to weigh them."""
+        loader = super().get_train_dataloader()
+        shard = loader.batch_sampler
+        if isinstance(shard, BatchSamplerShard):
+            shard.num_processes, shard.process_index, shard.even_batches = 1, 0, False
+        return loader
+
     def fit(self, run: RunDirectory) -> None:
         """Train to the end, from the last whole checkpoint if there is one; then the best pass is the model's.
 
@@ -84,6 +97,7 @@ class GroupTrainer(Trainer):
         self.train(resume_from_checkpoint=last_checkpoint(run))
         if self.following.cancelled:
             raise Cancelled(f"Cancelled at step {self.state.global_step} of {self.state.max_steps}, checkpoint saved.")
+        self.processes.wait()  # the first one has written the best pass
         if self.best and self.best.step < self.state.global_step:
             self.best.restore(self.model)
             of = f"{self.best.step} of {self.state.max_steps}"
@@ -92,18 +106,20 @@ class GroupTrainer(Trainer):
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
         """Forward and backward of one optimizer step, whole groups at a time under the token budget.
 
-        Each part is divided by the step's whole weight, so the split changes nothing.
+        Each part is divided by the step's whole weight, so the split changes nothing, nor that among processes.
         """
-        groups = inputs["groups"]
+        groups, model = inputs["groups"], self.model
         weight, completions = total_weight(groups), sum(len(g.completions) for g in groups)
         model.eval()  # gradients flow all the same; only dropout is off
         adapter_dropout(model, on=True)
-        total = 0.0
+        total = torch.zeros((), device=self.args.device)
         with input_dropout(self.model, self.schedule.input_dropout):
-            for part in group_batches(groups, self.schedule.token_budget):
+            for part in group_batches(self.processes.share(groups), self.schedule.token_budget):
                 loss = self._part_loss(model, part, weight, completions)
                 self.accelerator.backward(loss)
                 total = total + loss.detach()
+        self.processes.sum_gradients([p for p in model.parameters() if p.requires_grad])
+        total = self.processes.summed(total)
         if not math.isfinite(float(total)):
             raise Refused(f"The loss is {float(total)} at step {self.state.global_step}; lower the learning rate.")
         return total
@@ -116,7 +132,8 @@ class GroupTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the pair figures of the steps since the last log."""
         if "loss" in logs:
-            logs |= {"rewards/accuracies": self.window.accuracy, "rewards/margins": self.window.margin}
+            window = in_all(self.window, self.processes)
+            logs |= {"rewards/accuracies": window.accuracy, "rewards/margins": window.margin}
             self.window = PairTally()
         super().log(logs, start_time)
 
@@ -128,8 +145,11 @@ class GroupTrainer(Trainer):
         if groups:
             self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        if self.best and self.best.take(self.model, metrics["eval/loss"], self.state.global_step) >= PATIENCE:
-            self.control.should_training_stop = True
+        if self.best:
+            take = self.best.take if self.processes.first else lambda *_: 0
+            worse = take(self.model, metrics["eval/loss"], self.state.global_step)
+            if self.processes.agreed(worse >= PATIENCE):
+                self.control.should_training_stop = True
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
@@ -145,6 +165,12 @@ class GroupTrainer(Trainer):
     def floating_point_ops(self, inputs) -> int:
         """Not counted."""
         return 0
+
+
+def in_all(tally: PairTally, processes: Processes) -> PairTally:
+    """The sums of every process together."""
+    parts = processes.gathered([tally])
+    return PairTally(**{field.name: sum(getattr(part, field.name) for part in parts) for field in fields(tally)})
 
 
 @contextmanager
@@ -211,8 +237,9 @@ class BestPass:
 class FollowRun(TrainerCallback):
     """Writes metrics and status, saves every few minutes, and ends the training when asked to cancel."""
 
-    def __init__(self, run: RunDirectory):
+    def __init__(self, run: RunDirectory, processes: Processes = ALONE):
         self.run, self.progress, self.cancelled, self.saved = run, Progress(run), False, time.monotonic()
+        self.processes = processes
 
     def on_train_begin(self, args, state, control, **_):
         """Know how many steps there will be."""
@@ -221,9 +248,9 @@ class FollowRun(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         """Report; ask the trainer to save on cancel and when the last checkpoint is old."""
         self.progress.step(state.global_step)
-        if self.progress.cancelled and state.global_step < state.max_steps:
+        if self.processes.agreed(self.progress.cancelled) and state.global_step < state.max_steps:
             self.cancelled = control.should_save = control.should_training_stop = True
-        elif time.monotonic() - self.saved > SAVE_SECONDS:
+        elif self.processes.agreed(time.monotonic() - self.saved > SAVE_SECONDS):
             control.should_save = True
 
     def on_save(self, args, state, control, **_):
@@ -256,7 +283,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _arguments(run: RunDirectory, schedule: Schedule, evaluate: bool) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(run.checkpoints),
         per_device_train_batch_size=schedule.groups_per_step,
         num_train_epochs=schedule.epochs,
@@ -276,3 +303,5 @@ def _arguments(run: RunDirectory, schedule: Schedule, evaluate: bool) -> Trainin
         disable_tqdm=True,
         report_to=[],
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process uses one GPU, however many it sees
+    return arguments

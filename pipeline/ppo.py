@@ -10,10 +10,10 @@ from pipeline.configs import PPOConfig, make_config
 from pipeline.critic import make_critic
 from pipeline.demonstrations import Demonstrations, read_demonstrations
 from pipeline.groups import read_prompts
-from pipeline.job import Refused, main
+from pipeline.job import Refused
 from pipeline.policy import Policy, prompt_ids, save_policy, weights_digest
 from pipeline.ppo_training import CHECKPOINT, Training
-from pipeline.processes import Onlooker, Processes, join
+from pipeline.processes import Onlooker, Processes, join, main
 from pipeline.reward import Reward, load_reward, score_texts, spread
 from pipeline.roles import CRITIC, FROZEN, drop_role, load_roles
 from pipeline.rollout import Scorer, TrainPrompt

@@ -1,10 +1,11 @@
-"""Several processes training one policy (`torchrun`): who this one is, and how they come to one result.
+"""Several processes training one model (`accelerate launch`, `torchrun`): who this one is, and how they end as one.
 
 Data parallel: each process holds the whole policy and works on its share of the rows; what is small goes to
 everybody (`gathered`), gradients are added up. Alone, nothing here costs anything. It starts no process.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from pipeline.job import run_job
 from pipeline.run_directory import RunDirectory
 
 Item = TypeVar("Item")
@@ -91,10 +93,33 @@ def join() -> Processes:
 
 
 class Onlooker(RunDirectory):
-    """A run directory for all processes but the first: reads, and leaves metrics and status to that one."""
+    """A run directory for all processes but the first: reads, and leaves what is written to that one.
+
+    Its own failure is told where no other was: the launcher ends all processes for it.
+    """
 
     def append_metrics(self, step: int, values: object) -> None:
         """Nothing."""
 
     def write_status(self, phase: str, step: int = 0, total: int = 0, message: str = "") -> None:
         """Nothing."""
+
+    def fail(self, kind: str, message: str) -> None:
+        """What went wrong here, unless another process has said it already."""
+        if self.error() is None:
+            super().fail(kind, message)
+
+    def finish(self, result: Mapping) -> None:
+        """Nothing."""
+
+
+def main(work: Callable[[RunDirectory, dict], Mapping]) -> None:
+    """Entry point of a job that several processes may do together; alone as `pipeline.job.main`."""
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m pipeline.<job> RUN_DIRECTORY")
+    processes = join()
+    run = RunDirectory(sys.argv[1]) if processes.first else Onlooker(sys.argv[1])
+    code = run_job(run, work)
+    if processes.size > 1 and code == 0:
+        dist.destroy_process_group()
+    sys.exit(code)

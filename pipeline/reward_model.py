@@ -17,10 +17,11 @@ from pipeline.configs import RewardConfig, make_config
 from pipeline.group_figures import Objective, Outcome, evaluate_groups, notes_on, pass_notes, passes
 from pipeline.group_trainer import GroupTrainer, Schedule, forget_checkpoints
 from pipeline.groups import Group, collate, read_groups, read_prompts, read_rows
-from pipeline.job import Refused, main
+from pipeline.job import Refused
 from pipeline.policy import weights_digest
 from pipeline.precision import pick_device
 from pipeline.preference_losses import REWARD_LOSSES
+from pipeline.processes import main
 from pipeline.reward import (
     Reward,
     forward,
@@ -59,6 +60,8 @@ def work(run: RunDirectory, config: dict) -> dict:
     objective = reward_objective(options)
     trainer = GroupTrainer(run, reward.model, data, objective, schedule)
     trainer.fit(run)
+    if not trainer.processes.first:
+        return {}  # the first one measures and saves
     digest = weights_digest(reward.model)
     if digest == before:
         raise Refused("Training changed no weight of the reward model; raise learning_rate or epochs.")
