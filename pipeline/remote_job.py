@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline.backend import BackendUnreachable
+from pipeline.remote_disk import working_folder
 from pipeline.remote_parcel import unpack
 from pipeline.remote_pieces import (
     CANCEL,
@@ -225,11 +225,8 @@ def main() -> None:
     waits = Waits(poll=float(sys.argv[4])) if len(sys.argv) == 5 else Waits()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s remote: %(message)s")
     place = Place.of(open_store(sys.argv[1]), sys.argv[2])
-    work = Path(tempfile.gettempdir()) / f"rankloop-{place.prefix.replace('/', '-')}"
-    try:
+    with working_folder(place.prefix.replace("/", "-")) as work:
         sys.exit(run_remote(place, sys.argv[3], work, waits, Stop()))
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 if __name__ == "__main__":

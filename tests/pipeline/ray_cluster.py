@@ -68,7 +68,11 @@ class RayCluster:
         self.address = f"http://127.0.0.1:{self.ports['dashboard-port']}"
 
     def __enter__(self) -> "RayCluster":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(self, *_) -> None:
