@@ -7,6 +7,7 @@ from the adapter's folder, so that a data folder may be moved. 4-bit bases (Dett
 
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -140,16 +141,18 @@ def base_of(path: str | Path) -> str | None:
     return written
 
 
-def load_adapter(model: PreTrainedModel, path: str | Path) -> set[str]:
-    """Put a saved adapter, and the head saved with it, on its base; the names it brought. Raises Refused.
+def load_adapter(model: PreTrainedModel, path: str | Path, name: str = NAME) -> set[str]:
+    """Put a saved adapter, and the head saved with it, on its base under a name; what it brought. Raises Refused.
 
-    It stays trainable; the base is frozen.
+    It stays trainable; the base is frozen. Of several adapters on one base the first stays in use (`roles.in_use`).
     """
     config = LoraConfig.from_pretrained(str(path))
     config.modules_to_save, config.inference_mode = None, False
     model.requires_grad_(False)
-    inject_adapter_in_model(config, model, NAME)
-    state = {_own_name(name): weight for name, weight in load_file(Path(path) / WEIGHTS).items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT finds several adapters on one model surprising
+        inject_adapter_in_model(config, model, name)
+    state = {_own_name(place, name): weight for place, weight in load_file(Path(path) / WEIGHTS).items()}
     unexpected = model.load_state_dict(state, strict=False).unexpected_keys
     if unexpected:
         raise Refused(f"{path} is an adapter for another model: {unexpected[0]} has no place in {type(model).__name__}")
@@ -204,10 +207,10 @@ def _of_head(model: nn.Module, name: str) -> bool:
     return head is not None and name.startswith(f"{head}.")
 
 
-def _own_name(name: str) -> str:
-    bare = name.removeprefix(PREFIX)
+def _own_name(place: str, name: str) -> str:
+    bare = place.removeprefix(PREFIX)
     for part in ("lora_A", "lora_B"):
-        bare = bare.replace(f".{part}.weight", f".{part}.{NAME}.weight")
+        bare = bare.replace(f".{part}.weight", f".{part}.{name}.weight")
     return bare
 
 

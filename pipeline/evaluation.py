@@ -19,6 +19,7 @@ from pipeline.policy import Policy, load_policy, prompt_ids
 from pipeline.reward_model import load_reward, normalised, score_texts
 from pipeline.run_directory import RunDirectory
 from pipeline.sampling import Sampled, decode, sample
+from pipeline.shared_base import Seat, Shelf
 
 
 def work(run: RunDirectory, config: dict) -> dict:
@@ -27,9 +28,12 @@ def work(run: RunDirectory, config: dict) -> dict:
     rows = read_prompt_rows(run.data, options.prompts, eval_first=True)
     progress = Progress(run, 3)
     models = config["models"]
-    policy = load_policy(models["policy"]["path"], models["policy"].get("device"))
-    against = load_policy(models["against"]["path"], models["against"].get("device")) if "against" in models else None
-    rows = _fitting(rows, [p for p in (policy, against) if p])
+    shelf = Shelf(load_policy)
+    policy, against = (
+        shelf.get(models[place]["path"], models[place].get("device")) if place in models else None
+        for place in ("policy", "against")
+    )
+    rows = _fitting(rows, [seat.policy for seat in (policy, against) if seat])
     own, other, scores = Answers(policy, rows, options, 0), None, {}
     _step(progress, 1, "sampled from the policy")
     if against:
@@ -46,12 +50,21 @@ def work(run: RunDirectory, config: dict) -> dict:
 class Answers:
     """What one policy answered to the prompts, as ids and as texts."""
 
-    def __init__(self, policy: Policy, rows: Sequence[PromptRow], options: EvaluateConfig, place: int):
-        self.policy, self.temperature = policy, options.temperature
+    def __init__(self, seat: Seat, rows: Sequence[PromptRow], options: EvaluateConfig, place: int):
+        policy = self.policy = seat.policy
+        self.meanwhile, self.temperature = seat.meanwhile, options.temperature
         self.prompts = [prompt_ids(policy.tokenizer, row.messages) for row in rows]
         seed = seed_of(options.seed, "evaluate", place)
-        self.sampled: list[Sampled] = sample(policy, self.prompts, options.max_new_tokens, options.temperature, seed)
+        with self.meanwhile():
+            self.sampled: list[Sampled] = sample(
+                policy, self.prompts, options.max_new_tokens, options.temperature, seed
+            )
         self.texts = [decode(policy.tokenizer, one.tokens) for one in self.sampled]
+
+    def log_probs(self, sequences: Sequence[tuple[list[int], list[int]]], temperature: float) -> torch.Tensor:
+        """This policy's log-probability of each whole completion [N], whoever wrote it."""
+        with self.meanwhile():
+            return completion_log_probs(self.policy, sequences, temperature)
 
 
 def measure(own: Answers, other: Answers | None, scores: dict[str, list[float]]) -> dict[str, float | None]:
@@ -105,7 +118,7 @@ def _kl(own: Answers, other: Answers | None) -> tuple[float | None, float | None
     if other is None or own.policy.tokenizer.get_vocab() != other.policy.tokenizer.get_vocab():
         return None, None
     sequences = [(prompt, one.tokens) for prompt, one in zip(own.prompts, own.sampled, strict=True)]
-    mine, theirs = (completion_log_probs(p, sequences, own.temperature) for p in (own.policy, other.policy))
+    mine, theirs = (answers.log_probs(sequences, own.temperature) for answers in (own, other))
     mean, error = _mean((mine - theirs).tolist())
     if not math.isfinite(mean):
         raise Refused("objective/kl: found a value that is not finite; the policy's weights are damaged")

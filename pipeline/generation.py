@@ -23,6 +23,7 @@ from pipeline.policy import Policy, load_policy, prompt_ids
 from pipeline.precision import bfloat16_is_fast, pick_device
 from pipeline.run_directory import RunDirectory
 from pipeline.sampling import decode, sample
+from pipeline.shared_base import Seat, Shelf
 
 FIRST_PIECE, PIECE = 8, 32  # prompts; the first piece is small so that the first task opens early
 ROUNDS = 4  # of sampling for one prompt, where completions come out twice
@@ -51,8 +52,13 @@ class Writer:
     """A policy under its version name, and how many completions per prompt it writes."""
 
     name: str
-    policy: Policy
+    seat: Seat
     k: int
+
+    @property
+    def policy(self) -> Policy:
+        """Answers as itself only within `seat.meanwhile()`: the baseline may be on the same base."""
+        return self.seat.policy
 
     def fits(self, messages: list[dict]) -> bool:
         """Whether the prompt leaves the model a position to write to."""
@@ -148,21 +154,19 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def load_writer(model: dict) -> Policy:
-    """The policy of a config's model entry, for sampling only: bfloat16 weights on a GPU that is fast with them."""
-    device = pick_device(model.get("device"))
-    small = device.type == "cuda" and bfloat16_is_fast(device)
-    return load_policy(model["path"], device, dtype=torch.bfloat16 if small else torch.float32)
+def load_writer(path: str | Path, device: str | None = None) -> Policy:
+    """The policy at a folder or Hub id, for sampling only: bfloat16 weights on a GPU that is fast with them."""
+    where = pick_device(device)
+    small = where.type == "cuda" and bfloat16_is_fast(where)
+    return load_policy(path, where, dtype=torch.bfloat16 if small else torch.float32)
 
 
 def _writers(models: dict, k: int) -> list[Writer]:
-    policy = models["policy"]
-    if "against" not in models:
-        return [Writer(policy["name"], load_writer(policy), k)]
-    against = models["against"]
+    shelf = Shelf(load_writer)
+    shares = {"policy": k - k // 2, "against": k // 2} if "against" in models else {"policy": k}
     return [
-        Writer(policy["name"], load_writer(policy), k - k // 2),
-        Writer(against["name"], load_writer(against), k // 2),
+        Writer(models[place]["name"], shelf.get(models[place]["path"], models[place].get("device")), own)
+        for place, own in shares.items()
     ]
 
 
@@ -179,7 +183,8 @@ def _completions(
         # Unlike seeds by place: two policies that are nearly the same should not write the same texts.
         seed = seed_of(options.seed, number, place)
         settings = {"temperature": options.temperature, "max_new_tokens": options.max_new_tokens, "seed": options.seed}
-        found = distinct_texts(writer.policy, prompts, writer.k, options, seed, lambda n, b=before: report(b + n))
+        with writer.seat.meanwhile():
+            found = distinct_texts(writer.policy, prompts, writer.k, options, seed, lambda n, b=before: report(b + n))
         for row, texts in zip(piece, found, strict=True):
             rows += [
                 {

@@ -59,6 +59,7 @@ __all__ = [
     "selected_log_probs",
     "token_log_probs",
     "weights_digest",
+    "with_tokenizer",
 ]
 
 PLAIN_TURN = "{role}:\n{content}\n\n"
@@ -121,10 +122,15 @@ def load_policy(
     model = placed(AutoModelForCausalLM.from_pretrained(str(base or path), **options), device)
     if base:
         load_adapter(model, path)
-    tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    policy = Policy(model.eval(), tokenizer, device)
-    _require_end(policy)
+    policy = with_tokenizer(model.eval(), path, device)
     _require_plain_head(policy)
+    return policy
+
+
+def with_tokenizer(model: PreTrainedModel, path: str | Path, device: torch.device) -> Policy:
+    """A loaded model with the tokenizer at a folder or Hub id. Raises UnsupportedModel where neither knows an end."""
+    policy = Policy(model, AutoTokenizer.from_pretrained(str(path), trust_remote_code=False), device)
+    _require_end(policy)
     return policy
 
 

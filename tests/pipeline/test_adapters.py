@@ -32,14 +32,14 @@ def log_probs(policy) -> torch.Tensor:
         return torch.cat(token_log_probs(policy.model, SEQUENCES))
 
 
-def adapted(folder):
+def adapted(folder, rank: int = 4, scale: float = 0.1):
     """The tiny policy with an adapter that has learned something."""
     policy = load_policy(folder, "cpu")
-    add_adapter(policy.model, 4, 16.0)
+    add_adapter(policy.model, rank, 16.0)
     with torch.no_grad():
         for name, p in policy.model.named_parameters():
             if "lora_B" in name:
-                p.copy_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(len(name))))
+                p.copy_(scale * torch.randn(p.shape, generator=torch.Generator().manual_seed(len(name))))
     return policy
 
 
