@@ -22,9 +22,11 @@ from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from pipeline.job import Refused
-from pipeline.run_directory import read_json, write_json
+from pipeline.model_files import ADAPTER as CONFIG
+from pipeline.model_files import ADAPTER_WEIGHTS as WEIGHTS
+from pipeline.model_files import BASE
+from pipeline.run_directory import write_json
 
-CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
 NAME, PREFIX = "default", "base_model.model."  # PEFT's own
 HEADS = ("score", "classifier")  # of sequence classification, trained whole
 
@@ -125,20 +127,6 @@ def save_adapter(model: PreTrainedModel, folder: Path, final: Path) -> None:
     base = Path(model.name_or_path)
     seen = os.path.relpath(base.resolve(), final.resolve()) if base.is_dir() else model.name_or_path
     write_json(folder / BASE, {"base": seen})
-
-
-def base_of(path: str | Path) -> str | None:
-    """The folder or Hub id of an adapter's base, None where path is not an adapter. Raises FileNotFoundError."""
-    folder = Path(path)
-    if not (folder / CONFIG).is_file():
-        return None
-    noted = (read_json(folder / BASE) or {}).get("base")
-    if noted and (folder / noted / "config.json").is_file():
-        return str((folder / noted).resolve())
-    written = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    if Path(written).is_absolute() and not (Path(written) / "config.json").is_file():
-        raise FileNotFoundError(f"model: {folder} is an adapter on {written}, which does not exist; restore that model")
-    return written
 
 
 def load_adapter(model: PreTrainedModel, path: str | Path, name: str = NAME) -> set[str]:

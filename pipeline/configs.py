@@ -3,6 +3,7 @@
 Forms, the command line and config.json are made from these; nothing here imports torch.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 
@@ -20,6 +21,13 @@ def option(default, meaning: str, low=None, high=None, choices: tuple[str, ...] 
     return field(default=default, metadata={"meaning": meaning, "low": low, "high": high, "choices": choices})
 
 
+def text(default: str, meaning: str, pattern: str, expected: str):
+    """A field of words: what fits the regular expression, told as `expected`; the default always fits."""
+    return field(
+        default=default, metadata={"meaning": meaning, "choices": (), "pattern": pattern, "expected": expected}
+    )
+
+
 REWARD_LOSSES = ("bradley-terry", "plackett-luce")
 POLICY_LOSSES = ("dpo", "ipo", "cdpo", "robust", "hinge", "simpo", "orpo", "plackett-luce")
 QUANTIZED = ("none", "nf4")
@@ -27,6 +35,7 @@ REWARD_SCALES = ("reference", "running", "demonstrations", "none")
 MISSING_EOS = ("subtract", "replace")
 CRITICS = ("shared", "separate", "reward")
 SAMPLERS = ("auto", "own", "continuous", "vllm")
+HUB_ID = r"\w[\w.-]*/[\w.-]+"
 YES, NO = ("yes", "true", "1", "on"), ("no", "false", "0", "off")
 
 
@@ -154,6 +163,15 @@ class EvaluateConfig:
     max_new_tokens: int = option(64, "longest completion, in tokens", 1, 8192)
 
 
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write a model version as a folder for other programs, and upload it where asked."""
+
+    merged: bool = option(False, "fold an adapter into its base, so that the folder stands alone")
+    push_to: str = text("", "Hub repository to upload to, owner/name; empty = none", HUB_ID, "a Hub id, owner/name")
+    private: bool = option(True, "make the repository private where it is new")
+
+
 CONFIGS = {
     "starter": StarterConfig,
     "generate": GenerateConfig,
@@ -161,6 +179,7 @@ CONFIGS = {
     "dpo": DPOConfig,
     "ppo": PPOConfig,
     "evaluate": EvaluateConfig,
+    "export": ExportConfig,
 }
 MODULES = {
     "starter": "pipeline.starter",
@@ -169,6 +188,7 @@ MODULES = {
     "dpo": "pipeline.dpo",
     "ppo": "pipeline.ppo",
     "evaluate": "pipeline.evaluation",
+    "export": "pipeline.model_export",
 }
 
 
@@ -203,7 +223,7 @@ def _parsed(spec, value):
     if isinstance(spec.default, bool):
         return _yes_or_no(spec, value)
     if isinstance(spec.default, str):
-        return _choice(spec, value)
+        return _choice(spec, value) if spec.metadata["choices"] else _words(spec, value)
     return _number(spec, value)
 
 
@@ -218,6 +238,13 @@ def _choice(spec, value) -> str:
     if spec.metadata["choices"] and value not in spec.metadata["choices"]:
         raise InvalidOption(spec.name, value, "one of " + ", ".join(spec.metadata["choices"]))
     return str(value)
+
+
+def _words(spec, value) -> str:
+    said = str(value).strip()
+    if said != spec.default and not re.fullmatch(spec.metadata["pattern"], said):
+        raise InvalidOption(spec.name, value, spec.metadata["expected"])
+    return said
 
 
 def _number(spec, value) -> int | float:

@@ -85,7 +85,8 @@ def take_in_reference(services: Services, run: Run, directory: RunDirectory) -> 
 
 
 def _version(services: Services, run: Run, directory: RunDirectory, result: Mapping) -> ModelVersion:
-    parent = directory.config()["models"].get("policy")
+    models = directory.config()["models"]
+    parent = models.get("base") or models.get("policy")
     return ModelVersion(
         name=versions.next_version_name(services.database, run.kind),
         role=result["role"],

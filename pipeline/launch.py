@@ -8,19 +8,28 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.configs import make_config, options_of
+from pipeline.model_card import export_papers
 from pipeline.placing import placed, require_agreed
 from pipeline.reference_cache import FOLDER, copy_known
 from pipeline.resources import Resources, plain
 from pipeline.run_directory import RunDirectory
-from pipeline.services import Services
+from pipeline.services import Services, location
 from pipeline.snapshot import LaunchRefused, Snapshot, freeze
 from storage import campaigns, runs, versions
 from storage.records import Campaign, ModelVersion, Run
 
-ROLES = {"policy": "policy", "against": "policy", "reference": "policy", "reward": "reward"}
+ROLES = {
+    "policy": "policy",
+    "against": "policy",
+    "reference": "policy",
+    "reward": "reward",
+    "base": "reward",
+    "version": None,  # any
+}
 NEEDED = {  # the models a kind works with, by their place in config.json
     "starter": (),
     "generate": ("policy",),
@@ -28,8 +37,10 @@ NEEDED = {  # the models a kind works with, by their place in config.json
     "reward": ("policy",),
     "dpo": ("policy", "reference"),
     "ppo": ("policy", "reference", "reward"),
+    "export": ("version",),
 }
-OPTIONAL = {"generate": ("against",), "evaluate": ("against", "reward")}
+WITHOUT_CAMPAIGN = ("starter", "export")
+OPTIONAL = {"generate": ("against",), "evaluate": ("against", "reward"), "reward": ("base",)}
 COMPARED_PROMPTS = 150
 EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)  # the same code gives the same bytes, and so the same hash
 
@@ -44,7 +55,7 @@ def launch(
     resources: Mapping | None = None,
     confirmed_cost: float | None = None,
 ) -> Run:
-    """Queue a run. models names versions by place: policy, against, reward; the rest is resolved here.
+    """Queue a run. models names versions by place: policy, against, reward, base, version; the rest is resolved here.
 
     resources: fields of pipeline.resources.Resources; confirmed_cost: the dollars that somebody agreed to, where the
     backend has a price. Raises pipeline.configs.InvalidOption for a wrong option or resource and for a price that
@@ -58,6 +69,8 @@ def launch(
         config["prompts"] = COMPARED_PROMPTS
     frozen = freeze(services.database, campaign_id, kind)
     require_agreed(services, place, confirmed_cost)
+    if kind == "export":
+        frozen = replace(frozen, papers=export_papers(services, chosen["version"], config["merged"]))
     run = runs.create_run(services.database, kind, campaign_id, config, created_by)
     if frozen.data_hash:
         runs.set_data_hash(services.database, run.id, frozen.data_hash)
@@ -87,17 +100,10 @@ def resolve_models(
     return {place: found for place, found in chosen.items() if place in allowed}
 
 
-def location(services: Services, model_version: ModelVersion) -> str:
-    """The version's absolute folder where a run made it, else its path or Hub id as registered."""
-    if model_version.run_id is None:
-        return model_version.path
-    return str((services.data / model_version.path).resolve())
-
-
 def campaign_of(services: Services, campaign_id: int | None, kind: str) -> Campaign | None:
     """The campaign of that id; None only where the kind needs none. Raises LaunchRefused."""
     if campaign_id is None:
-        if kind == "starter":
+        if kind in WITHOUT_CAMPAIGN:
             return None
         raise LaunchRefused(f"{kind}: found no campaign, expected one whose data the run uses; name a campaign")
     found = campaigns.campaign(services.database, campaign_id)
@@ -109,15 +115,17 @@ def campaign_of(services: Services, campaign_id: int | None, kind: str) -> Campa
 def _named(services: Services, place: str, name: str) -> ModelVersion:
     found = versions.version(services.database, name)
     role = ROLES[place]
-    if found is None or found.role != role:
+    if found is None or role not in (None, found.role):
         known = [v.name for v in versions.versions(services.database, role)]
         there = f"one of {', '.join(known)}" if known else "one, but there is none yet"
         what = f"a {found.role} version" if found else "no version of that name"
-        raise LaunchRefused(f"{place} {name!r}: found {what}, expected a {role} version: {there}")
+        raise LaunchRefused(f"{place} {name!r}: found {what}, expected a {role or 'model'} version: {there}")
     return found
 
 
 def _usual(services: Services, place: str, campaign: Campaign) -> ModelVersion:
+    if place == "version":
+        raise LaunchRefused("version: found none, expected the model version that is meant; name one")
     if place == "reward":
         found = versions.newest_version(services.database, "reward", campaign.id)
         missing = f"no reward model for campaign {campaign.name!r}, expected one; run `train reward` first"

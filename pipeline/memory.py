@@ -10,6 +10,7 @@ SMALLER = {  # per kind: options that take memory, in the order in which to make
     "starter": ("tokens", "width"),
     "generate": ("batch_size", "max_new_tokens"),
     "evaluate": ("prompts", "max_new_tokens"),
+    "sft": ("batch_size", "max_length"),
     "reward": ("groups_per_step", "max_length"),
     "dpo": ("groups_per_step", "max_length"),
     "ppo": ("batch_size", "max_new_tokens"),

@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from pipeline.adapters import base_of, has_adapter, load_adapter, made_trainable, merge, save_adapter
+from pipeline.adapters import has_adapter, load_adapter, made_trainable, merge, save_adapter
 from pipeline.log_probs import (
     MOST_LOGITS,
     TOKEN_BUDGET,
@@ -34,6 +34,7 @@ from pipeline.log_probs import (
     selected_log_probs,
     token_log_probs,
 )
+from pipeline.model_files import base_of
 from pipeline.packing import PromptCompletion
 from pipeline.precision import attention_for, autocast, pick_device
 

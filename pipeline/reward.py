@@ -23,9 +23,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from pipeline.adapters import base_of, head_name, load_adapter
+from pipeline.adapters import head_name, load_adapter
 from pipeline.groups import fit_length, pad_right
 from pipeline.job import Refused
+from pipeline.model_files import base_of
 from pipeline.packing import Sharing, hidden_states, last_positions, row_batches, rows_of, sharing
 from pipeline.policy import Policy, completion_ids, loading, micro_batches, placed, prompt_ids, save_policy
 from pipeline.precision import autocast, pick_device

@@ -15,7 +15,7 @@ from pipeline.resources import resources_of
 from pipeline.run_directory import RunDirectory
 from storage.assignments import Assignments
 from storage.database import Database
-from storage.records import Run
+from storage.records import ModelVersion, Run
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,6 +67,13 @@ class Services:
     def close(self) -> None:
         """Close the database; running jobs go on."""
         self.database.close()
+
+
+def location(services: Services, model_version: ModelVersion) -> str:
+    """The version's absolute folder where a run made it, else its path or Hub id as registered."""
+    if model_version.run_id is None:
+        return model_version.path
+    return str((services.data / model_version.path).resolve())
 
 
 def open_services(

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.adapters import NAME, base_of, load_adapter
+from pipeline.adapters import NAME, load_adapter
+from pipeline.model_files import base_of
 from pipeline.policy import Policy, with_tokenizer
 from pipeline.roles import in_use
 

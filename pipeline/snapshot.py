@@ -21,6 +21,7 @@ from storage.text_tables import completion_table, demonstration_table, prompt_ta
 
 TABLES = {  # what each kind finds in data/
     "starter": (),
+    "export": (),
     "generate": ("prompts",),
     "evaluate": ("prompts",),
     "ppo": ("prompts", "demonstrations"),
@@ -45,17 +46,21 @@ class Snapshot:
     """The tables of one run by name, their content hash (None without tables) and the watermark they were read at.
 
     sizes: {"prompts": {"train": n, "eval": m}, …} with the rows of each split, without one where a table has none.
+    papers: further files by name; they are no data and not in the hash.
     """
 
     tables: dict[str, pa.Table] = field(default_factory=dict)
     data_hash: str | None = None
     watermark: int = 0
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
+    papers: dict[str, bytes] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Write each table as `<name>.parquet` into the folder."""
+        """Write each table as `<name>.parquet` into the folder, and the papers as they are."""
         for name, table in self.tables.items():
             pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+        for name, content in self.papers.items():
+            (folder / name).write_bytes(content)
 
 
 def freeze(database: Database, campaign_id: int | None, kind: str) -> Snapshot:

@@ -8,7 +8,16 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute, Mount
 
 from pipeline.services import Services
-from ui import api_admin, api_annotators, api_campaigns, api_leads, api_quality, api_runs, api_tasks
+from ui import (
+    api_admin,
+    api_annotators,
+    api_campaigns,
+    api_leads,
+    api_quality,
+    api_runs,
+    api_tasks,
+    api_versions,
+)
 from ui.answering import Desk
 from ui.api_base import ErrorAnswer, handle_errors
 from ui.auth import Auth
@@ -29,7 +38,8 @@ def application(services: Services, auth: Auth, desk: Desk | None = None) -> Fas
     )
     api.state.services, api.state.auth, api.state.desk = services, auth, desk or Desk(services)
     handle_errors(api)
-    for part in (api_annotators, api_campaigns, api_tasks, api_quality, api_leads, api_runs, api_admin):
+    parts = (api_annotators, api_campaigns, api_tasks, api_quality, api_leads, api_runs, api_versions, api_admin)
+    for part in parts:
         api.include_router(part.router)
     return api
 

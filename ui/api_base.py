@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from pipeline.configs import InvalidOption
+from pipeline.model_files import UnusableModel
 from pipeline.run_life import NotCancellable, NotDeletable
 from pipeline.services import Services
 from pipeline.snapshot import LaunchRefused
@@ -31,6 +32,7 @@ from storage.prompts import clean
 from storage.rankings import AlreadyAnswered, CampaignClosed, SubmissionConflict, UnknownAssignment
 from storage.records import Campaign, InvalidRecord, Person, Run, shorten
 from storage.runs import NotResumable, UnknownRun, run
+from storage.versions import VersionExists
 from ui.auth import Auth
 from ui.task_answer import Refused
 
@@ -46,6 +48,8 @@ STATUS_OF = {
     NotResumable: 409,
     UnknownRun: 404,
     NotImportable: 422,
+    UnusableModel: 422,
+    VersionExists: 409,
     SubmissionConflict: 409,
     AlreadyAnswered: 409,
     NameTaken: 409,

@@ -1,6 +1,7 @@
-"""The lead's part of the HTTP API: files in and out, report, versions, the current policy.
+"""The lead's part of the HTTP API: files in and out, report, the current policy.
 
-Campaigns are in api_campaigns.py, their tasks in api_tasks.py, the quality of answers in api_quality.py.
+Campaigns are in api_campaigns.py, their tasks in api_tasks.py, the quality of answers in api_quality.py, model
+versions in api_versions.py.
 """
 
 import shutil
@@ -18,8 +19,7 @@ from pipeline.export import EXPORTS
 from pipeline.report import report
 from storage.campaigns import policy_history, set_policy
 from storage.interchange import import_file
-from storage.records import ModelVersion
-from storage.versions import version, versions
+from storage.versions import version
 from ui.api_base import BEARER, IMPORT_LIMIT, Body, CheckedRoute, Loop, Who, fault, known_campaign, needs
 
 router = APIRouter(route_class=CheckedRoute, tags=["leads"], dependencies=[Security(BEARER)])
@@ -30,12 +30,6 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 class Promotion(Body):
     version: Name
     reason: str = Field("", max_length=2000)
-
-
-def version_view(found: ModelVersion) -> dict:
-    names = ("name", "role", "parent", "run_id", "data_hash")
-    created = found.created.isoformat() if found.created else None
-    return {n: getattr(found, n) for n in names} | {"metrics": dict(found.metrics), "created": created}
 
 
 @router.get("/campaigns/{campaign}/policy", openapi_extra=LEAD)
@@ -59,15 +53,6 @@ def promote(services: Loop, who: Who, campaign: str, wish: Promotion) -> dict:
         raise fault(404, "version", wish.version, "the name of a policy version; GET /versions lists them")
     set_policy(services.database, found.id, chosen.name, who.id, wish.reason)
     return {"policy": chosen.name, "history": _history(services, found.id)}
-
-
-@router.get("/versions", openapi_extra=LEAD)
-def list_versions(
-    services: Loop, role: Literal["policy", "reward"] | None = None, campaign: str | None = None
-) -> list[dict]:
-    """Model versions with parent, run, data and figures, oldest first."""
-    campaign_id = known_campaign(services, campaign).id if campaign is not None else None
-    return [version_view(found) for found in versions(services.database, role, campaign_id)]
 
 
 @router.get("/report", openapi_extra=LEAD)

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from pipeline import run_life
-from pipeline.launch import launch
+from pipeline.launch import WITHOUT_CAMPAIGN, launch
 from pipeline.preflight import as_json, preflight
 from pipeline.run_directory import RunDirectory
 from pipeline.services import Services
@@ -85,7 +85,7 @@ def list_runs(
 @router.post("/runs", status_code=201, openapi_extra=LEAD)
 def start_run(services: Loop, who: Who, wish: NewRun) -> dict:
     """Queue a run and return at once; 409 where models or data are missing, saying which."""
-    anywhere = wish.kind == "starter" and wish.campaign is None
+    anywhere = wish.kind in WITHOUT_CAMPAIGN and wish.campaign is None
     campaign_id = None if anywhere else known_campaign(services, wish.campaign).id
     place, price = wish.resources, wish.confirmed_cost
     started = launch(services, wish.kind, campaign_id, wish.options, wish.models, who.id, place, price)

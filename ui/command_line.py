@@ -1,7 +1,7 @@
 """The verbs: parse, do, print, and answer with an exit code.
 
 Progress goes to stderr; stdout gets a few lines for people or, with --json, one object. Exit codes: 0 done,
-1 refused or failed, 2 wrong usage, 130 interrupted. What each verb does is in `verbs_data` and `verbs_runs`.
+1 refused or failed, 2 wrong usage, 130 interrupted. What each verb does is in the `verbs_*` modules.
 Imports neither gradio nor a training library, and reads no environment.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from pipeline.configs import CONFIGS, InvalidOption
 from pipeline.export import EXPORTS, MEANINGS
 from pipeline.first_start import FirstStartFailed, InvalidBaseModel
+from pipeline.model_files import UnusableModel
 from pipeline.resources import Resources
 from pipeline.simulate_http import ServerRefused
 from pipeline.snapshot import LaunchRefused
@@ -23,13 +24,15 @@ from storage.database import DatabaseInUse, StorageInterrupted
 from storage.interchange import NotImportable
 from storage.migrations import SchemaRefused
 from storage.records import InvalidRecord
-from ui import verbs_data, verbs_people, verbs_runs
+from storage.versions import VersionExists
+from ui import verbs_data, verbs_models, verbs_people, verbs_runs
 from ui.settings import Settings
 from ui.verb import Outcome, Refused, WrongUsage
 
 REFUSALS = (
     Refused, LaunchRefused, DatabaseInUse, FirstStartFailed, InvalidBaseModel, InvalidRecord,
     ServerRefused, BackupRefused, SchemaRefused, DatabaseDamaged, StorageInterrupted, NotImportable, OSError,
+    UnusableModel, VersionExists,
 )  # fmt: skip
 TRAINED = ("starter", "reward", "dpo", "ppo")
 
@@ -107,7 +110,7 @@ def _field_flags(parser: argparse.ArgumentParser, config: type, prefix: str, wit
         choices = ("yes", "no") if isinstance(field.default, bool) else field.metadata["choices"] or None
         usual = {True: "yes", False: "no"}[field.default] if isinstance(field.default, bool) else field.default
         usual = f"{usual:.4g}" if isinstance(usual, float) else usual
-        shown = {"choices": choices} if choices else {"metavar": "N"}
+        shown = {"choices": choices} if choices else {"metavar": "TEXT" if isinstance(field.default, str) else "N"}
         parser.add_argument(
             *names,
             dest=f"{prefix}_{field.name}",
@@ -150,6 +153,8 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
         if kind != "starter":
             _campaign_flag(child)
             child.add_argument("--policy", metavar="VERSION", help="the version it starts from")
+        if kind == "reward":
+            child.add_argument("--base", metavar="VERSION", help="a reward model to go on from, instead of the policy")
         if kind == "ppo":
             child.add_argument("--reward", metavar="VERSION", help="the reward model; default: the newest")
         _option_flags(child, kind)
@@ -171,6 +176,20 @@ def _evaluate_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reward", metavar="VERSION", help="the reward model that measures; default: the newest")
     _campaign_flag(parser)
     _option_flags(parser, "evaluate")
+
+
+def _register_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a folder in Hugging Face format, or a Hub id")
+    parser.add_argument("--name", metavar="NAME", help="the version's name; default: after the model")
+    parser.add_argument("--role", choices=("policy", "reward"), help="default: as its architecture says")
+
+
+def _export_model_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("version", metavar="VERSION", help="the version to write")
+    parser.add_argument("folder", metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--merged", action="store_true", help="fold an adapter into its base")
+    parser.add_argument("--push-to", metavar="OWNER/NAME", help="upload it to this repository of the Hub, too")
+    parser.add_argument("--public", action="store_true", help="make that repository public where it is new")
 
 
 def _backup_flags(parser: argparse.ArgumentParser) -> None:
@@ -196,6 +215,8 @@ VERBS = {
     "generate": Verb("write completions and open tasks for them", _generate_flags, verbs_runs.generate),
     "evaluate": Verb("measure a version against a baseline, without people", _evaluate_flags, verbs_runs.evaluate),
     "report": Verb("counts, agreement, strengths", _campaign_flag, verbs_data.report),
+    "register": Verb("take in a base model as a version", _register_flags, verbs_models.register_model),
+    "export-model": Verb("write a version for other programs", _export_model_flags, verbs_models.export_model),
     "backup": Verb("write everything into one file", _backup_flags, verbs_data.backup),
     "restore": Verb("fill an empty data folder from a backup", _restore_flags, verbs_data.restore),
     "erase": Verb("erase a person from database and journal", _erase_flags, verbs_people.erase),

@@ -13,6 +13,7 @@ from pipeline.snapshot import LaunchRefused
 from storage.campaigns import campaign_by_name, campaigns, set_policy
 from storage.records import Campaign
 from storage.versions import version, versions
+from ui import model_forms
 from ui.auth import Auth
 from ui.charts import escape, wrap
 from ui.components import FAST, ONCE, Panel, action, bound
@@ -43,7 +44,7 @@ def _page(services: Services, name: str | None, may_lead: bool) -> tuple:
     one = campaign_by_name(services.database, chosen) if chosen else None
     which = _policies(services, one)
     against = gr.Dropdown(choices=[("its parent", PARENT), *which.choices], value=PARENT)
-    forms = which, against, gr.Accordion(visible=may_lead)
+    forms = which, against, gr.Accordion(visible=may_lead), gr.Accordion(visible=may_lead)
     return gr.Dropdown(choices=there, value=chosen), *_shown(services, one, may_lead), *forms
 
 
@@ -72,6 +73,8 @@ def act(services: Services, auth: Auth, name: str | None, event: gr.EventData, r
     elif one is not None and data.get("act") == "rollback":
         back = previous(services, one)
         said = promote(services, one, back or "", who.id, "rolled back")
+    elif data.get("act") == "merge":
+        said = model_forms.start_export(services, wanted, who.id)
     elif data.get("act") == "compare" and version(services.database, wanted):
         which, form = _policies(services, one, wanted), gr.Accordion(open=True)
     return wrap(said), *_shown(services, _chosen(services, name)), which, form
@@ -137,6 +140,7 @@ def build(services: Services, auth: Auth) -> None:
             action("Put on the board", "compare-button"),
             Panel(elem_id="compare-said"),
         )
+    taking, take, asked, taken = model_forms.layout(services)
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
             strengths = Panel(elem_id="standing")
@@ -144,9 +148,10 @@ def build(services: Services, auth: Auth) -> None:
             shown = Panel(elem_id="version-list")
     views = [strengths, policy, shown]
 
-    everything = [which_campaign, *views, which, against, form]
+    everything = [which_campaign, *views, which, against, taking, form]
     gr.on(None, on(open_page), None, everything, **FAST)
     which_campaign.input(on(choose), which_campaign, everything, **ONCE)
     policy.act(on(act), which_campaign, [said, *views, which, form], **ONCE)
     shown.act(on(act), which_campaign, [said, *views, which, form], **ONCE)
+    take.click(on(model_forms.take_in), [*asked, which_campaign], [taken, shown], **ONCE)
     go.click(on(compare), [which_campaign, which, against, prompts, k], told, **ONCE)

@@ -65,10 +65,18 @@ def run_facts(services: Services, run_id: str | None) -> str:
     asked = [("Campaign", view["campaign"]), ("Started by", view["created_by"]), ("Data", view["data_hash"])]
     asked += [(place, name) for place, name in view["models"].items()] + list(view["options"].items())
     came_out = ([("Made version", view["version"])] if view["version"] else []) + list(view["metrics"].items())
-    result = f'<div class="card"><h3>Result</h3>{table(came_out)}</div>' if came_out else ""
+    folder = _download(view)
+    result = f'<div class="card"><h3>Result</h3>{table(came_out)}{folder}</div>' if came_out else ""
     options = f'<div class="card"><h3>Asked for</h3>{table([(n, v) for n, v in asked if v is not None])}</div>'
     note = f"<p>{escape(view['note'])}</p>" if view["note"] else ""
     return wrap(_acts(view), note, _failure(view), f'<div class="columns">{result}{options}</div>')
+
+
+def _download(view: dict) -> str:
+    """The link to the folder that an export run wrote."""
+    if not view["download"]:
+        return ""
+    return f'<p><a href="{escape(view["download"])}" download>Download the folder</a></p>'
 
 
 def _acts(view: dict) -> str:

@@ -4,7 +4,7 @@ Reads storage and the run directory; changes nothing. Times are seconds; a figur
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from pipeline.estimates import UNKNOWN, estimate, steps_left
@@ -74,8 +74,14 @@ def detail(services: Services, run: Run) -> dict:
         "sizes": dict(result.get("sizes") or {}),
         "seconds": result.get("seconds"),
         "error": (error.get("message") or run.reason) if run.state == "failed" else None,
+        "download": f"api/v1/runs/{run.id}/model" if _has_folder(files, result) else None,
         "log": files.log_tail(40) if run.state == "failed" else "",
     }
+
+
+def _has_folder(files: RunDirectory, result: Mapping) -> bool:
+    """Whether the folder that an export run wrote is still there."""
+    return bool(result.get("export")) and (files.path / result["export"]).is_dir()
 
 
 def curve_rows(services: Services, run_id: str, after: int = 0) -> list[dict]:

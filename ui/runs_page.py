@@ -10,7 +10,7 @@ from dataclasses import Field, fields
 import gradio as gr
 
 from pipeline.configs import CONFIGS, InvalidOption
-from pipeline.launch import NEEDED, OPTIONAL, launch
+from pipeline.launch import NEEDED, OPTIONAL, ROLES, WITHOUT_CAMPAIGN, launch
 from pipeline.preflight import preflight
 from pipeline.run_life import NotCancellable, request_cancel
 from pipeline.services import Services
@@ -27,8 +27,15 @@ from ui.components import FAST, ONCE, Panel, RunChart, bound, live, refresh_ever
 from ui.run_cards import findings, run_facts, run_list
 from ui.run_view import curve_rows, latest_campaign, summary
 
-KINDS = ("reward", "ppo", "dpo", "generate", "evaluate", "starter")
-PLACES = ("policy", "against", "reward")
+KINDS = ("reward", "ppo", "dpo", "generate", "evaluate", "export", "starter")
+PLACES = ("policy", "against", "reward", "base", "version")
+UNNAMED = {  # what a place holds where nobody names a version
+    "policy": "current policy",
+    "against": "nothing",
+    "reward": "newest reward model",
+    "base": "the policy, under a fresh head",
+    "version": "name one",
+}
 USUAL = "usual"  # the choice that leaves a model to launch: current policy, newest reward model, no baseline
 
 
@@ -61,9 +68,8 @@ def _shown(services: Services, chosen: str | None, search: str = "", state: str 
 
 
 def _choices(services: Services, place: str) -> list[tuple[str, str]]:
-    usual = {"policy": "current policy", "against": "nothing", "reward": "newest reward model"}[place]
-    role = "reward" if place == "reward" else "policy"
-    return [(usual, USUAL)] + [(one.name, one.name) for one in reversed(versions(services.database, role))]
+    there = reversed(versions(services.database, ROLES[place]))
+    return [(UNNAMED[place], USUAL)] + [(one.name, one.name) for one in there]
 
 
 def change_kind(services: Services, auth: Auth, kind: str, request: gr.Request):
@@ -106,7 +112,7 @@ def _wish(services: Services, kind: str, campaign: str | None, values: tuple) ->
     found = campaign_by_name(services.database, campaign) if campaign else None
     allowed = NEEDED.get(kind, ()) + OPTIONAL.get(kind, ())
     models = {place: name for place, name in named.items() if place in allowed}
-    return kind, found.id if found and kind != "starter" else None, options, models
+    return kind, found.id if found and kind not in WITHOUT_CAMPAIGN else None, options, models
 
 
 def act_on_list(
@@ -228,9 +234,20 @@ def _form() -> tuple:
     with gr.Row():
         kind = gr.Dropdown(list(KINDS), value="reward", label="Kind", elem_id="run-kind")
         campaign = gr.Dropdown([], label="Campaign", elem_id="run-campaign")
-        labels = {"policy": "Start from", "against": "Against", "reward": "Reward model"}
+        labels = {
+            "policy": "Start from",
+            "against": "Against",
+            "reward": "Reward model",
+            "base": "Go on from",
+            "version": "Version",
+        }
         models = [
-            gr.Dropdown([], label=labels[place], visible=place in NEEDED["reward"], allow_custom_value=False)
+            gr.Dropdown(
+                [],
+                label=labels[place],
+                visible=place in NEEDED["reward"] + OPTIONAL["reward"],
+                allow_custom_value=False,
+            )
             for place in PLACES
         ]
     about = Panel(wrap(f'<p class="muted">{escape(meaning("reward"))}</p>'))
@@ -254,11 +271,13 @@ def _marks_form() -> tuple:
         return beside, note, tags, priority, keep, Panel(elem_id="marks-said")
 
 
-def _option(spec: Field) -> gr.Number | gr.Dropdown | gr.Checkbox:
+def _option(spec: Field) -> gr.Number | gr.Dropdown | gr.Checkbox | gr.Textbox:
     whole = isinstance(spec.default, int)
     label = spec.name.replace("_", " ")
     if isinstance(spec.default, bool):
         return gr.Checkbox(spec.default, label=label, info=spec.metadata["meaning"], min_width=220)
+    if spec.metadata.get("pattern"):
+        return gr.Textbox(spec.default, label=label, info=spec.metadata["meaning"], max_length=200, min_width=220)
     if spec.metadata["choices"]:
         choices = list(spec.metadata["choices"])
         return gr.Dropdown(choices, value=spec.default, label=label, info=spec.metadata["meaning"], min_width=220)

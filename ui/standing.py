@@ -4,10 +4,13 @@ Escaped markup, no gradio. What the figures mean is computed in `pipeline`, noth
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
 
 from pipeline.launch import current_policy
+from pipeline.model_files import is_adapter
 from pipeline.report import report
-from pipeline.services import Services
+from pipeline.services import Services, location
 from storage.campaigns import policy_history
 from storage.records import Campaign, ModelVersion
 from storage.summaries import per_annotator
@@ -21,7 +24,7 @@ AGREEMENT = (
     ("pairwise_kappa", "pairwise κ"),
     ("pairwise_agreement", "pairwise agreement"),
 )
-FIGURES = ("eval/accuracy", "objective/kl", "objective/scores", "reward/mean", "eval/nll", "eval/loss")
+FIGURES = ("parameters", "eval/accuracy", "objective/kl", "objective/scores", "reward/mean", "eval/nll", "eval/loss")
 
 
 def standing(services: Services, one: Campaign | None) -> str:
@@ -95,23 +98,36 @@ def version_list(services: Services, one: Campaign | None, may_lead: bool = True
     if not found:
         return wrap("<h3>Versions</h3>", empty("No model version yet", "The starter policy appears when its run ends."))
     policy = current_policy(services, one) if one else None
-    cards = (_version_card(depth, each, policy, may_lead) for depth, each in lineage(found))
+    cards = (_version_card(services, depth, each, policy, may_lead) for depth, each in lineage(found))
     return wrap(f'<div class="list">{"".join(cards)}</div>', title="Versions")
 
 
-def _version_card(depth: int, one: ModelVersion, policy: ModelVersion | None, may_lead: bool) -> str:
+def _version_card(
+    services: Services, depth: int, one: ModelVersion, policy: ModelVersion | None, may_lead: bool
+) -> str:
     current = policy is not None and policy.name == one.name
     chips = chip(one.role) + (chip("current policy", "accent") if current else "")
     facts = [f"from {one.parent}" if one.parent else "no parent"]
     facts += [f"data {one.data_hash[:10]}"] if one.data_hash else []
     facts += [f"{name} {number(one.metrics[name])}" for name in FIGURES if name in one.metrics]
     made = f'<a href="runs?run={escape(one.run_id)}">run {escape(one.run_id)}</a>' if one.run_id else ""
-    buttons = _version_buttons(one, current) if may_lead and one.role == "policy" else ""
+    buttons = (
+        _files(services, one) + (_version_buttons(one, current) if one.role == "policy" else "") if may_lead else ""
+    )
     return (
         f'<div class="card" style="margin-left:{min(depth, 4) * 18}px">'
         f'<div class="row"><b>{escape(one.name)}</b>{chips}<span class="grow"></span>{buttons}</div>'
         f'<div class="muted">{escape(" · ".join(facts))} {made}</div></div>'
     )
+
+
+def _files(services: Services, one: ModelVersion) -> str:
+    """The way to the version's files, where they lie on this machine; an adapter can be merged first."""
+    if not Path(location(services, one)).is_dir():
+        return ""
+    merge = f'<button type="button" data-act="merge" data-version="{escape(one.name)}">Merge…</button>'
+    link = f'<a href="api/v1/versions/{escape(quote(one.name))}/model" download>Download</a>'
+    return link + (merge if is_adapter(Path(location(services, one))) else "")
 
 
 def _version_buttons(one: ModelVersion, current: bool) -> str:

@@ -37,7 +37,7 @@ def train(options: argparse.Namespace, settings: Settings) -> Outcome:
         if options.kind != "starter":
             start(services)
             campaign = choose_campaign(services, options.campaign, options.kind)
-        models = {place: getattr(options, place, None) for place in ("policy", "reward")}
+        models = {place: getattr(options, place, None) for place in ("policy", "reward", "base")}
         run = follow(services, options.kind, campaign, given_options(options), models, given_resources(options))
         result = RunDirectory(services.directory(run)).result() or {}
         made = [v.name for v in versions.versions(services.database) if v.run_id == run.id]

@@ -56,14 +56,18 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlamaForCau
     return LlamaForCausalLM(config)
 
 
-@pytest.fixture(scope="session")
-def tiny_policy_folder(tmp_path_factory) -> Path:
-    """A folder with a tiny random policy; shared by all tests, so never write into it."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
+def save_tiny(folder: Path) -> Path:
+    """The tiny random policy written into a folder, which is returned."""
     tokenizer = tiny_tokenizer()
     tiny_model(tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_policy_folder(tmp_path_factory) -> Path:
+    """A folder with a tiny random policy; shared by all tests, so never write into it."""
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture

@@ -57,6 +57,10 @@ def work(run, config):
 
 
 def train(run, config):
+    if config["kind"] == "export":
+        (run.artifacts / "export").mkdir()
+        (run.artifacts / "export" / "README.md").write_bytes((run.data / "README.md").read_bytes())
+        return {"export": "artifacts/export", "url": None, "metrics": {"files": 1, "bytes": 9}}
     if config["kind"] == "evaluate":
         return {"metrics": {"reward/mean": 1.0}}
     run.model.mkdir(exist_ok=True)

@@ -56,6 +56,7 @@ HANDLERS = {
         /runs ui.runs_page.marks
         /leaderboard ui.leaderboard_page.act
         /leaderboard ui.leaderboard_page.compare
+        /leaderboard ui.model_forms.take_in
         /people ui.navigation.build.on_load
         /people ui.people_page.open_page
         /people ui.people_page.filter_people
@@ -180,6 +181,9 @@ ROUTES = {
         PUT /api/v1/campaigns/{campaign}/answers/{submission_id}
         POST /api/v1/runs/preflight
         GET /api/v1/versions
+        POST /api/v1/versions
+        GET /api/v1/versions/{name}/model
+        GET /api/v1/runs/{run_id}/model
         GET /api/v1/report
         POST /api/v1/imports
         GET /api/v1/exports/{form}

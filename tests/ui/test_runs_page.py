@@ -34,7 +34,7 @@ def form(**changed) -> list:
     return [changed.get(f"{kind}_{spec.name}", spec.default) for kind, spec in page.option_fields()]
 
 
-USUAL = [page.USUAL] * 3
+USUAL = [page.USUAL] * len(page.PLACES)
 
 
 @pytest.mark.parametrize("role", ["annotator", "reviewer", None])
@@ -83,7 +83,7 @@ def test_an_empty_field_has_its_default(asked):
 def test_a_baseline_is_handed_on_only_where_the_kind_has_one(asked):
     services, auth, request = asked
     versions.register_version(services.database, ModelVersion("ppo-1", "policy", "/models/ppo", "starter"))
-    models = ["ppo-1", "starter", "nonsense"]
+    models = ["ppo-1", "starter", "nonsense", page.USUAL, page.USUAL]
     chosen = page.start_run(services, auth, request, "generate", "talk", *models, *form())[1]
     assert detail(services, runs.run(services.database, chosen))["models"] == {"policy": "ppo-1", "against": "starter"}
 
