@@ -66,12 +66,28 @@ class GenerateConfig:
 
 
 @dataclass(frozen=True)
+class SFTConfig:
+    """Train a policy on demonstrations: people's own, edited or imported answers."""
+
+    seed: int = option(0, "seed of order and shuffles", 0)
+    learning_rate: float = option(2e-4, "AdamW's peak learning rate, linear to 0", 0.0)
+    epochs: float = option(3.0, "passes over the demonstrations", 0.01)
+    batch_size: int = option(8, "demonstrations per optimizer step", 1)
+    max_length: int = option(512, "longest prompt and completion together, in tokens", 8)
+    early_stop: bool = option(True, "keep the pass with the lowest held-out loss, and end after two worse ones")
+    lora_rank: int = option(0, "rank of a LoRA adapter to train instead of all weights; 0 = all weights", 0, 1024)
+    lora_alpha: float = option(16.0, "the adapter's scale, divided by its rank", 0.001)
+    lora_dropout: float = option(0.0, "share of the adapter's inputs dropped while training", 0.0, 0.9)
+    quantize: str = option("none", "keep the frozen weights in 4 bits; CUDA and lora_rank only", choices=QUANTIZED)
+
+
+@dataclass(frozen=True)
 class RewardConfig:
     """Train a reward model on groups of ranked completions."""
 
     seed: int = option(0, "seed of the head, the order and the shuffles", 0)
     learning_rate: float = option(1e-3, "AdamW's peak learning rate", 0.0)
-    epochs: float = option(3.0, "passes over the groups", 0.01)
+    epochs: float = option(3.0, "passes over the groups; 1 is usual for large data, few groups get more", 0.01)
     groups_per_step: int = option(4, "prompts per optimizer step", 1)
     max_length: int = option(512, "longest prompt and completion together, in tokens", 8)
     loss: str = option("bradley-terry", "likelihood of pairs, or of whole rankings", choices=REWARD_LOSSES)
@@ -175,6 +191,7 @@ class ExportConfig:
 CONFIGS = {
     "starter": StarterConfig,
     "generate": GenerateConfig,
+    "sft": SFTConfig,
     "reward": RewardConfig,
     "dpo": DPOConfig,
     "ppo": PPOConfig,
@@ -184,6 +201,7 @@ CONFIGS = {
 MODULES = {
     "starter": "pipeline.starter",
     "generate": "pipeline.generation",
+    "sft": "pipeline.sft",
     "reward": "pipeline.reward_model",
     "dpo": "pipeline.dpo",
     "ppo": "pipeline.ppo",

@@ -1,7 +1,7 @@
-"""People's own answers in a run's data/: what PPO mixes in, and what its scores may be measured from.
+"""People's own answers in a run's data/: what sft learns, PPO mixes in, and scores may be measured from.
 
-`demonstrations.parquet` has prompt_id and text; the prompts are those of `prompts.parquet`, of the train split
-only. A run without the file has no demonstrations.
+`demonstrations.parquet` has prompt_id and text; the prompts are those of `prompts.parquet`. A run without the
+file has no demonstrations.
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ class Demonstrations:
 
     texts: list[tuple[list[dict], str]]
     sequences: list[tuple[list[int], list[int]]]
+    cut: int = 0  # how many were longer than allowed
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -34,15 +35,13 @@ class Demonstrations:
 NONE = Demonstrations([], [])
 
 
-def read_demonstrations(data: Path, policy: Policy, limit: int) -> Demonstrations:
-    """Those on train prompts, in the file's order, each cut to `limit` tokens with its prompt; none without a file."""
+def read_demonstrations(data: Path, policy: Policy, limit: int, split: str = "train") -> Demonstrations:
+    """Those on prompts of one split, in the file's order, each cut to `limit` tokens with its prompt; none without a file."""
     if not (data / FILE).is_file():
         return NONE
-    prompts = read_prompts(data, "train")
+    prompts = read_prompts(data, split)
     rows = parquet.read_table(data / FILE, columns=["prompt_id", "text"]).to_pylist()
     texts = [(prompts[row["prompt_id"]], row["text"]) for row in rows if row["prompt_id"] in prompts]
-    sequences = []
-    for messages, text in texts:
-        whole = prompt_ids(policy.tokenizer, messages), completion_ids(policy.tokenizer, text)
-        sequences += fit_length([whole], limit)
-    return Demonstrations(texts, sequences)
+    whole = [(prompt_ids(policy.tokenizer, m), completion_ids(policy.tokenizer, text)) for m, text in texts]
+    sequences = [fitted for one in whole for fitted in fit_length([one], limit)]
+    return Demonstrations(texts, sequences, sum(a != b for a, b in zip(whole, sequences, strict=True)))

@@ -145,12 +145,16 @@ class GroupTrainer(Trainer):
         if groups:
             self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.keep_best(metrics["eval/loss"])
+        return metrics
+
+    def keep_best(self, held_out_loss: float) -> None:
+        """Keep this pass if none was better; end the training after PATIENCE that were not."""
         if self.best:
             take = self.best.take if self.processes.first else lambda *_: 0
-            worse = take(self.model, metrics["eval/loss"], self.state.global_step)
+            worse = take(self.model, held_out_loss, self.state.global_step)
             if self.processes.agreed(worse >= PATIENCE):
                 self.control.should_training_stop = True
-        return metrics
 
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
         """What is trained, for a checkpoint: an adapter's base or a frozen layer is not copied."""

@@ -14,12 +14,14 @@ from storage.backup import backup_files
 from storage.rankings import answers
 from storage.records import ModelVersion, Run
 
+HOLDING = {"comparisons", "demonstrations"}  # tables of a run that are made from answers
+
 
 def holdings(services: Services, person_id: int) -> dict[str, list[dict]]:
     """For whoever has to decide what becomes of them: {"runs": [{"run", "kind", "directory"}],
     "versions": [{"version", "how", "path"}], "backups": [{"path", "created", "there"}]}.
 
-    A run holds the answers where comparisons of the campaign were frozen after the person's first answer. A version
+    A run holds the answers where comparisons or demonstrations of the campaign were frozen after the person's first answer. A version
     learned from them directly where such a run made it, else indirectly, from a version that did.
     """
     first = _first_answers(services, person_id)
@@ -44,8 +46,11 @@ def _config(services: Services, run: Run) -> Mapping:
 
 
 def _holds(services: Services, run: Run, first: Mapping[int, int]) -> bool:
-    """A run whose config is gone is counted as holding them: nobody can tell any more."""
-    if run.campaign_id not in first or "comparisons" not in TABLES.get(run.kind, ("comparisons",)):
+    """A run whose config is gone is counted as holding them: nobody can tell any more.
+
+    Edited answers are among the demonstrations.
+    """
+    if run.campaign_id not in first or HOLDING.isdisjoint(TABLES.get(run.kind, HOLDING)):
         return False
     return _config(services, run).get("watermark", first[run.campaign_id]) >= first[run.campaign_id]
 

@@ -34,6 +34,7 @@ NEEDED = {  # the models a kind works with, by their place in config.json
     "starter": (),
     "generate": ("policy",),
     "evaluate": ("policy",),
+    "sft": ("policy",),
     "reward": ("policy",),
     "dpo": ("policy", "reference"),
     "ppo": ("policy", "reference", "reward"),

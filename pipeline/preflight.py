@@ -29,7 +29,7 @@ from pipeline.snapshot import LaunchRefused, Snapshot, freeze
 from storage.records import ModelVersion
 
 FEW_PROMPTS = 20  # compared prompts below which a model learns little
-TRAINED = ("starter", "reward", "dpo", "ppo")
+TRAINED = ("starter", "sft", "reward", "dpo", "ppo")
 KEPT_CHECKPOINTS = 3  # models' worth of disk: weights and two moments of AdamW
 TOKENS = 4096  # of one forward and backward, where no option says it
 SPARE_DISK = 1 << 30  # bytes that should stay free

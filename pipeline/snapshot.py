@@ -25,6 +25,7 @@ TABLES = {  # what each kind finds in data/
     "generate": ("prompts",),
     "evaluate": ("prompts",),
     "ppo": ("prompts", "demonstrations"),
+    "sft": ("prompts", "demonstrations"),
     "reward": ("prompts", "completions", "comparisons", "judgements"),
     "dpo": ("prompts", "completions", "comparisons"),
 }
@@ -69,10 +70,12 @@ def freeze(database: Database, campaign_id: int | None, kind: str) -> Snapshot:
     tables: dict[str, pa.Table] = {}
     if "comparisons" in TABLES[kind]:
         tables = _compared(database, campaign_id, kind, watermark)
+    elif kind == "sft":
+        tables = _demonstrated(database, campaign_id)
     elif "prompts" in TABLES[kind]:
         tables = {"prompts": _prompts(database, campaign_id, kind)}
-    if "demonstrations" in TABLES[kind] and (shown := demonstration_table(database, campaign_id)).num_rows:
-        tables["demonstrations"] = shown
+        if "demonstrations" in TABLES[kind] and (shown := demonstration_table(database, campaign_id)).num_rows:
+            tables["demonstrations"] = shown
     tables = {name: _sorted(table, ORDER[name]) for name, table in tables.items()}
     data_hash = content_hash(tables) if tables else None
     return Snapshot(tables, data_hash, watermark, {name: _splits(table) for name, table in tables.items()})
@@ -108,6 +111,18 @@ def _compared(database: Database, campaign_id: int, kind: str, watermark: int) -
     if "judgements" in TABLES[kind]:
         tables["judgements"] = judged_pairs(answers)
     return tables
+
+
+def _demonstrated(database: Database, campaign_id: int) -> dict[str, pa.Table]:
+    """Demonstrations with the prompts they answer."""
+    shown, prompts = demonstration_table(database, campaign_id), prompt_table(database, campaign_id)
+    prompts = prompts.filter(pc.is_in(prompts["prompt_id"], shown["prompt_id"].unique()))
+    if not (pc.sum(pc.equal(prompts["split"], "train")).as_py() or 0):
+        raise LaunchRefused(
+            f"sft: found {shown.num_rows} demonstrations, 0 of prompts in the train split, expected at least 1; `import` "
+            "prompts with a response, or let annotators edit the best answer"
+        )
+    return {"prompts": prompts, "demonstrations": shown}
 
 
 def _prompts(database: Database, campaign_id: int, kind: str) -> pa.Table:

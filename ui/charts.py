@@ -41,6 +41,7 @@ PANELS = {
     "starter": (LOSS, LEARNING_RATE, Panel("Speed", (("tokens/s", "tokens"),), "per second", low=0.0)),
     "generate": (Panel("Speed", (("completions/s", "completions"),), "per second", low=0.0), ENDED),
     "reward": (LOSS, WINS, MARGIN, LEARNING_RATE),
+    "sft": (LOSS, Panel("Perplexity", (("eval/perplexity", "eval"),), low=1.0), KL, LEARNING_RATE),
     "dpo": (LOSS, WINS, MARGIN, KL),
     "ppo": (
         Panel("Reward", (("objective/scores", "score"), ("objective/rlhf_reward", "score - KL penalty"))),

@@ -34,7 +34,7 @@ REFUSALS = (
     ServerRefused, BackupRefused, SchemaRefused, DatabaseDamaged, StorageInterrupted, NotImportable, OSError,
     UnusableModel, VersionExists,
 )  # fmt: skip
-TRAINED = ("starter", "reward", "dpo", "ppo")
+TRAINED = ("starter", "sft", "reward", "dpo", "ppo")
 
 
 @dataclass(frozen=True)

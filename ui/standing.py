@@ -24,7 +24,16 @@ AGREEMENT = (
     ("pairwise_kappa", "pairwise κ"),
     ("pairwise_agreement", "pairwise agreement"),
 )
-FIGURES = ("parameters", "eval/accuracy", "objective/kl", "objective/scores", "reward/mean", "eval/nll", "eval/loss")
+FIGURES = (
+    "parameters",
+    "eval/accuracy",
+    "objective/kl",
+    "objective/scores",
+    "reward/mean",
+    "eval/nll",
+    "eval/loss",
+    "eval/perplexity",
+)
 
 
 def standing(services: Services, one: Campaign | None) -> str:

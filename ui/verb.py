@@ -9,10 +9,18 @@ from dataclasses import dataclass, field
 from pipeline.services import Services, open_services
 from storage import campaigns, summaries, versions
 from storage.records import Campaign
+from storage.text_tables import demonstration_table
 from ui.progress import Progress
 from ui.settings import Settings
 
-HOLDS = {"reward": "rankings", "dpo": "rankings", "ppo": "prompts", "generate": "prompts", "evaluate": "prompts"}
+HOLDS = {
+    "sft": "demonstrations",
+    "reward": "rankings",
+    "dpo": "rankings",
+    "ppo": "prompts",
+    "generate": "prompts",
+    "evaluate": "prompts",
+}
 
 
 class Refused(RuntimeError):
@@ -76,7 +84,7 @@ def choose_campaign(services: Services, name: str | None, kind: str) -> Campaign
     there = campaigns.campaigns(services.database)
     if not there:
         raise Refused("campaign: found none, expected one; `import` some prompts first")
-    fitting = [c for c in there if summaries.counts(services.database, c.id)[HOLDS[kind]]]
+    fitting = [c for c in there if _holds(services, c, HOLDS[kind])]
     if kind == "ppo":
         judged = [c for c in fitting if _has_own_reward(services, c)]
         fitting = judged or fitting
@@ -85,6 +93,12 @@ def choose_campaign(services: Services, name: str | None, kind: str) -> Campaign
         names = ", ".join(repr(c.name) for c in candidates)
         raise WrongUsage(f"--campaign: found none, expected one of {names}, because several hold data")
     return candidates[0]
+
+
+def _holds(services: Services, campaign: Campaign, what: str) -> int:
+    if what == "demonstrations":
+        return demonstration_table(services.database, campaign.id).num_rows
+    return summaries.counts(services.database, campaign.id)[what]
 
 
 def _has_own_reward(services: Services, campaign: Campaign) -> bool:

@@ -62,9 +62,9 @@ def test_versions_learned_from_it_directly_and_indirectly(services, answered):
     campaign, ann = answered
     reward = frozen(services, "reward", campaign.id, 1)
     version(services, "reward-1", reward)
-    ppo = frozen(services, "ppo", campaign.id, 1, models=["reward-1"])
+    ppo = frozen(services, "ppo", campaign.id, 0, models=["reward-1"])
     version(services, "ppo-1", ppo)
-    version(services, "ppo-2", frozen(services, "ppo", campaign.id, 1), parent="ppo-1")
+    version(services, "ppo-2", frozen(services, "ppo", campaign.id, 0), parent="ppo-1")
     version(services, "elsewhere", frozen(services, "starter", None, 0))
     told = holdings(services, ann.id)["versions"]
     assert [(one["version"], one["how"]) for one in told] == [
@@ -72,6 +72,13 @@ def test_versions_learned_from_it_directly_and_indirectly(services, answered):
         ("ppo-1", "indirectly"),
         ("ppo-2", "indirectly"),
     ]
+
+
+def test_a_run_on_demonstrations_holds_the_answers_that_people_edited(services, answered):
+    campaign, ann = answered
+    frozen(services, "sft", campaign.id, 0)
+    held = [frozen(services, kind, campaign.id, 1).id for kind in ("sft", "ppo")]
+    assert sorted(one["run"] for one in holdings(services, ann.id)["runs"]) == held
 
 
 def test_backups_are_remembered_with_their_watermark(services, tmp_path, answered):

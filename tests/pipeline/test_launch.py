@@ -122,3 +122,14 @@ def test_a_dpo_run_gets_the_reference_log_probabilities_that_are_known(services,
     take_back(services.data / FOLDER, "base", tmp_path / "artifacts")
     second = launch(services, "dpo", campaign.id)
     assert known_log_probs(services.directory(second) / "data", "m") == {"a" * 32: -1.5}
+
+
+def test_a_reward_run_may_go_on_from_a_reward_model_that_was_registered(services, campaign):
+    add_base(services)
+    versions.register_version(services.database, ModelVersion("judge", "reward", "owner/judge"))
+    run = launch(services, "reward", campaign.id, models={"base": "judge"})
+    assert {place: model["name"] for place, model in config_of(services, run)["models"].items()} == {
+        "policy": "base", "base": "judge",
+    }  # fmt: skip
+    with pytest.raises(LaunchRefused, match="a policy version, expected a reward version"):
+        launch(services, "reward", campaign.id, models={"base": "base"})

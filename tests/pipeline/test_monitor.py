@@ -78,6 +78,13 @@ def test_a_run_goes_through_its_states_to_a_version(services, campaign):
     assert [m["loss"] for m in runs.metrics(services.database, run.id)] == [0.5, 0.25]
 
 
+def test_a_reward_model_that_went_on_from_another_has_that_one_as_parent(services, campaign):
+    versions.register_version(services.database, ModelVersion("judge", "reward", "owner/judge"))
+    run = quick(services).wait(launch(services, "reward", campaign.id, models={"base": "judge"}).id)
+    [made] = [version for version in versions.versions(services.database) if version.run_id == run.id]
+    assert made.parent == "judge"
+
+
 def test_a_failed_run_gives_its_own_reason(services, campaign):
     behave(services, "fail")
     run = quick(services).wait(launch(services, "reward", campaign.id).id)

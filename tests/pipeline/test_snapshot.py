@@ -88,3 +88,16 @@ def test_runs_on_prompts_without_prompts_are_refused(services):
     only_eval = add_campaign(services, "only eval", count=1)
     with pytest.raises(LaunchRefused, match="train split"):
         freeze(services.database, only_eval.id, "ppo")
+
+
+def test_sft_gets_demonstrations_with_their_prompts_only_and_is_refused_without(services):
+    campaign = add_campaign(services)
+    asked = [one.id for one in prompts(services.database, campaign.id)]
+    with pytest.raises(LaunchRefused, match=r"sft: found 0 demonstrations.*expected at least 1; `import`"):
+        freeze(services.database, campaign.id, "sft")
+    add_demonstrations(services.database, campaign.id, [(asked[-1], "An answer that is held out.")])
+    with pytest.raises(LaunchRefused, match=r"found 1 demonstrations, 0 of prompts in the train split"):
+        freeze(services.database, campaign.id, "sft")
+    add_demonstrations(services.database, campaign.id, [(asked[0], "Cut the onion.")])
+    frozen = freeze(services.database, campaign.id, "sft")
+    assert frozen.sizes == {"prompts": {"train": 1, "eval": 1}, "demonstrations": {"rows": 2}}

@@ -201,3 +201,13 @@ def test_resources_are_flags_of_every_run_and_are_kept_with_it(verb, tmp_path):
     code, _, err = verb("generate", "--processes", "2")
     assert code == 2 and "processes: found 2, expected 1 for a generate run" in err
     assert verb("evaluate", "--backend", "ray")[0] == 2
+
+
+def test_demonstrations_that_were_imported_train_a_policy(verb, tmp_path):
+    code, _, err = verb("train", "sft")
+    assert code == 1 and "sft: found 0 demonstrations" in err
+    lines = [{"prompt": f"Question {n}?", "response": f"Answer {n}.", "split": "train"} for n in range(3)]
+    (tmp_path / "shown.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert verb("import", str(tmp_path / "shown.jsonl"), "--campaign", "shown")[1]["demonstrations"] == 3
+    code, trained, _ = verb("train", "sft", "--epochs", "1")
+    assert code == 0 and (trained["version"], trained["state"]) == ("sft-1", "succeeded")
