@@ -241,7 +241,7 @@ def _parsed(spec, value):
     if isinstance(spec.default, bool):
         return _yes_or_no(spec, value)
     if isinstance(spec.default, str):
-        return _choice(spec, value) if spec.metadata["choices"] else _words(spec, value)
+        return _words(spec, value) if "pattern" in spec.metadata else _choice(spec, value)
     return _number(spec, value)
 
 

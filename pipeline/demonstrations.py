@@ -36,7 +36,7 @@ NONE = Demonstrations([], [])
 
 
 def read_demonstrations(data: Path, policy: Policy, limit: int, split: str = "train") -> Demonstrations:
-    """Those on prompts of one split, in the file's order, each cut to `limit` tokens with its prompt; none without a file."""
+    """Those on prompts of one split in the file's order, each cut to `limit` tokens with its prompt; none, no file."""
     if not (data / FILE).is_file():
         return NONE
     prompts = read_prompts(data, split)

@@ -21,8 +21,8 @@ def holdings(services: Services, person_id: int) -> dict[str, list[dict]]:
     """For whoever has to decide what becomes of them: {"runs": [{"run", "kind", "directory"}],
     "versions": [{"version", "how", "path"}], "backups": [{"path", "created", "there"}]}.
 
-    A run holds the answers where comparisons or demonstrations of the campaign were frozen after the person's first answer. A version
-    learned from them directly where such a run made it, else indirectly, from a version that did.
+    A run holds the answers where comparisons or demonstrations of the campaign were frozen after the person's first
+    answer. A version learned from them directly where such a run made it, else indirectly, from a version that did.
     """
     first = _first_answers(services, person_id)
     held = [one for one in runs.runs(services.database) if _holds(services, one, first)]

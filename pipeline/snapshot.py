@@ -119,8 +119,8 @@ def _demonstrated(database: Database, campaign_id: int) -> dict[str, pa.Table]:
     prompts = prompts.filter(pc.is_in(prompts["prompt_id"], shown["prompt_id"].unique()))
     if not (pc.sum(pc.equal(prompts["split"], "train")).as_py() or 0):
         raise LaunchRefused(
-            f"sft: found {shown.num_rows} demonstrations, 0 of prompts in the train split, expected at least 1; `import` "
-            "prompts with a response, or let annotators edit the best answer"
+            f"sft: found {shown.num_rows} demonstrations, 0 of prompts in the train split, expected at least 1; "
+            "`import` prompts with a response, or let annotators edit the best answer"
         )
     return {"prompts": prompts, "demonstrations": shown}
 

@@ -14,6 +14,7 @@ from pipeline.run_directory import RunDirectory
 from pipeline.services import open_services
 from storage import runs, tasks, versions
 from storage.completions import completions_of
+from storage.records import ModelVersion
 from tests.pipeline.fake_job import row, write_piece
 from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, behave, open_folder, rank_all
 
