@@ -15,6 +15,13 @@ from storage import runs, versions
 from storage.records import ModelVersion
 
 CARD, FACTS = "README.md", "export.json"
+LEARNED = {  # by kind of run
+    "starter": "trained by RankLoop on texts that it makes itself",
+    "sft": "trained by RankLoop on people's own answers",
+    "reward": "trained by RankLoop on people's rankings",
+    "dpo": "trained by RankLoop on people's rankings",
+    "ppo": "trained by RankLoop against a reward model of people's rankings",
+}
 
 
 def portable_version(services: Services, version: ModelVersion) -> dict[str, Path | bytes]:
@@ -64,7 +71,7 @@ def card(services: Services, version: ModelVersion, merged: bool = False) -> str
     parts = [
         _front_matter(version, base if base and base_of(folder) == base else None, alone),
         f"# {version.name}",
-        f"A {'reward model' if reward else 'policy'} trained on people's rankings with RankLoop.",
+        f"A {'reward model' if reward else 'policy'} {_learned(services, version)}.",
         _table("fact", {name: value for name, value in facts.items() if value is not None}),
         "## Measured",
         _table("figure", version.metrics) if version.metrics else "Nothing was measured.",
@@ -91,6 +98,11 @@ def _origin(services: Services, version: ModelVersion) -> dict[str, object]:
         "code (sha256)": config.get("code_hash"),
         "made": version.created.isoformat(timespec="seconds") if version.created else None,
     }
+
+
+def _learned(services: Services, version: ModelVersion) -> str:
+    run = runs.run(services.database, version.run_id) if version.run_id else None
+    return LEARNED.get(run.kind if run else "", "that RankLoop was given, not trained by it")
 
 
 def _options(services: Services, version: ModelVersion) -> Mapping:

@@ -9,6 +9,7 @@ from pipeline.preflight import Finding
 from pipeline.services import Services
 from storage.runs import run, runs
 from ui.charts import chip, duration, empty, escape, progress_bar, table, wrap
+from ui.reward_report_cards import reward_report
 from ui.run_view import detail, matching, summary
 
 SHOWN = 40  # runs in the list
@@ -69,7 +70,8 @@ def run_facts(services: Services, run_id: str | None) -> str:
     result = f'<div class="card"><h3>Result</h3>{table(came_out)}{folder}</div>' if came_out else ""
     options = f'<div class="card"><h3>Asked for</h3>{table([(n, v) for n, v in asked if v is not None])}</div>'
     note = f"<p>{escape(view['note'])}</p>" if view["note"] else ""
-    return wrap(_acts(view), note, _failure(view), f'<div class="columns">{result}{options}</div>')
+    shown = reward_report(view["report"])
+    return wrap(_acts(view), note, _failure(view), f'<div class="columns">{result}{options}</div>', shown)
 
 
 def _download(view: dict) -> str:

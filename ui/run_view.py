@@ -11,7 +11,8 @@ from pipeline.estimates import UNKNOWN, estimate, steps_left
 from pipeline.run_directory import RunDirectory
 from pipeline.services import NOTHING_HEARD, Services
 from storage.campaigns import campaign, campaigns
-from storage.people import person
+from storage.people import people, person
+from storage.pseudonyms import shown_names
 from storage.records import ENDED_STATES, Run
 from storage.runs import metrics, runs, unfinished_runs
 from storage.versions import versions
@@ -74,9 +75,26 @@ def detail(services: Services, run: Run) -> dict:
         "sizes": dict(result.get("sizes") or {}),
         "seconds": result.get("seconds"),
         "error": (error.get("message") or run.reason) if run.state == "failed" else None,
+        "report": _report(services, run, result.get("report") or {}),
         "download": f"api/v1/runs/{run.id}/model" if _has_folder(files, result) else None,
         "log": files.log_tail(40) if run.state == "failed" else "",
     }
+
+
+def _report(services: Services, run: Run, found: Mapping) -> dict:
+    """A reward model's report on held-out prompts, with its annotators as the campaign shows them."""
+    by_person = found.get("by_annotator") or {}
+    known = {one.id: one.name for one in people(services.database) if str(one.id) in by_person}
+    shown = shown_names(services.database, run.campaign_id, known) if run.campaign_id is not None else known
+    named = {shown.get(int(key), f"annotator {key}"): row for key, row in by_person.items() if key.isdecimal()}
+    return _finite({**found, "by_annotator": named}) if found else {}
+
+
+def _finite(value: object) -> object:
+    """The same with None for figures that JSON cannot say, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list) else finite(value)
 
 
 def _has_folder(files: RunDirectory, result: Mapping) -> bool:
