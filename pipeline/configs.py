@@ -180,6 +180,13 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class ScoreConfig:
+    """Score a campaign's completions with a reward model."""
+
+    completions: int = option(0, "how many completions, by prompt; 0 = all", 0)
+
+
+@dataclass(frozen=True)
 class ExportConfig:
     """Write a model version as a folder for other programs, and upload it where asked."""
 
@@ -196,6 +203,7 @@ CONFIGS = {
     "dpo": DPOConfig,
     "ppo": PPOConfig,
     "evaluate": EvaluateConfig,
+    "score": ScoreConfig,
     "export": ExportConfig,
 }
 MODULES = {
@@ -206,6 +214,7 @@ MODULES = {
     "dpo": "pipeline.dpo",
     "ppo": "pipeline.ppo",
     "evaluate": "pipeline.evaluation",
+    "score": "pipeline.scoring",
     "export": "pipeline.model_export",
 }
 

@@ -35,6 +35,7 @@ NEEDED = {  # the models a kind works with, by their place in config.json
     "generate": ("policy",),
     "evaluate": ("policy",),
     "sft": ("policy",),
+    "score": ("reward",),
     "reward": ("policy",),
     "dpo": ("policy", "reference"),
     "ppo": ("policy", "reference", "reward"),

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.comparisons import comparisons, judged_pairs
 from storage import rankings
 from storage.database import Database
-from storage.text_tables import completion_table, demonstration_table, prompt_table
+from storage.text_tables import campaign_completions, completion_table, demonstration_table, prompt_table
 
 TABLES = {  # what each kind finds in data/
     "starter": (),
@@ -26,6 +26,7 @@ TABLES = {  # what each kind finds in data/
     "evaluate": ("prompts",),
     "ppo": ("prompts", "demonstrations"),
     "sft": ("prompts", "demonstrations"),
+    "score": ("prompts", "completions"),
     "reward": ("prompts", "completions", "comparisons", "judgements"),
     "dpo": ("prompts", "completions", "comparisons"),
 }
@@ -70,6 +71,8 @@ def freeze(database: Database, campaign_id: int | None, kind: str) -> Snapshot:
     tables: dict[str, pa.Table] = {}
     if "comparisons" in TABLES[kind]:
         tables = _compared(database, campaign_id, kind, watermark)
+    elif kind == "score":
+        tables = _written(database, campaign_id)
     elif kind == "sft":
         tables = _demonstrated(database, campaign_id)
     elif "prompts" in TABLES[kind]:
@@ -111,6 +114,17 @@ def _compared(database: Database, campaign_id: int, kind: str, watermark: int) -
     if "judgements" in TABLES[kind]:
         tables["judgements"] = judged_pairs(answers)
     return tables
+
+
+def _written(database: Database, campaign_id: int) -> dict[str, pa.Table]:
+    """All completions of the campaign's prompts, with those prompts."""
+    completions, prompts = campaign_completions(database, campaign_id), prompt_table(database, campaign_id)
+    if not completions.num_rows:
+        raise LaunchRefused(
+            "score: found 0 completions in the campaign, expected at least 1; `import` or `generate` some"
+        )
+    used = pc.is_in(prompts["prompt_id"], completions["prompt_id"].unique())
+    return {"prompts": prompts.filter(used), "completions": completions}
 
 
 def _demonstrated(database: Database, campaign_id: int) -> dict[str, pa.Table]:

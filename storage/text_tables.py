@@ -29,6 +29,15 @@ def completion_table(database: Database, ids: Iterable[int]) -> pa.Table:
         return cursor.sql(query, params=wanted).to_arrow_table()
 
 
+def campaign_completions(database: Database, campaign_id: int) -> pa.Table:
+    """All completions of the campaign's prompts, with the columns of `completion_table`."""
+    query = """SELECT completion_id, prompt_id, model, text FROM completion
+               WHERE prompt_id IN (SELECT prompt_id FROM campaign_prompt WHERE campaign_id = ?)
+               ORDER BY completion_id"""
+    with database.read() as cursor:
+        return cursor.sql(query, params=[campaign_id]).to_arrow_table()
+
+
 def demonstration_table(database: Database, campaign_id: int) -> pa.Table:
     """The campaign's demonstrations, edited answers among them: demonstration_id int64, prompt_id string, text string.
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ["storage", "pipeline", "ui", "app"]
-JOBS = {"starter", "sft", "reward_model", "dpo", "ppo", "generation", "evaluation", "model_export"}
+JOBS = {"starter", "sft", "reward_model", "dpo", "ppo", "generation", "evaluation", "scoring", "model_export"}
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate"}
 
 

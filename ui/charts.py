@@ -40,6 +40,7 @@ ENDED = Panel("Completions that end by themselves", (("len/eos_rate", "share"),)
 PANELS = {
     "starter": (LOSS, LEARNING_RATE, Panel("Speed", (("tokens/s", "tokens"),), "per second", low=0.0)),
     "generate": (Panel("Speed", (("completions/s", "completions"),), "per second", low=0.0), ENDED),
+    "score": (Panel("Mean score of each piece", (("reward/mean", "mean"),), "deviations", line=0.0),),
     "reward": (LOSS, WINS, MARGIN, LEARNING_RATE),
     "sft": (LOSS, Panel("Perplexity", (("eval/perplexity", "eval"),), low=1.0), KL, LEARNING_RATE),
     "dpo": (LOSS, WINS, MARGIN, KL),

@@ -192,6 +192,12 @@ def _export_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--public", action="store_true", help="make that repository public where it is new")
 
 
+def _score_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reward", metavar="VERSION", help="the reward model; default: the newest")
+    _campaign_flag(parser)
+    _option_flags(parser, "score")
+
+
 def _backup_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the zip to write")
     parser.add_argument("--without-runs", action="store_true", help="leave out run directories, models included")
@@ -214,6 +220,7 @@ VERBS = {
     "train": Verb("start a training run and wait for it", _train_flags, verbs_runs.train),
     "generate": Verb("write completions and open tasks for them", _generate_flags, verbs_runs.generate),
     "evaluate": Verb("measure a version against a baseline, without people", _evaluate_flags, verbs_runs.evaluate),
+    "score": Verb("score completions with a reward model", _score_flags, verbs_runs.score),
     "report": Verb("counts, agreement, strengths", _campaign_flag, verbs_data.report),
     "register": Verb("take in a base model as a version", _register_flags, verbs_models.register_model),
     "export-model": Verb("write a version for other programs", _export_model_flags, verbs_models.export_model),

@@ -27,7 +27,7 @@ from ui.components import FAST, ONCE, Panel, RunChart, bound, live, refresh_ever
 from ui.run_cards import findings, run_facts, run_list
 from ui.run_view import curve_rows, latest_campaign, summary
 
-KINDS = ("reward", "ppo", "dpo", "sft", "generate", "evaluate", "export", "starter")
+KINDS = ("reward", "ppo", "dpo", "sft", "generate", "evaluate", "score", "export", "starter")
 PLACES = ("policy", "against", "reward", "base", "version")
 UNNAMED = {  # what a place holds where nobody names a version
     "policy": "current policy",

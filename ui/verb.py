@@ -20,6 +20,7 @@ HOLDS = {
     "ppo": "prompts",
     "generate": "prompts",
     "evaluate": "prompts",
+    "score": "completions",
 }
 
 

@@ -1,4 +1,4 @@
-"""The verbs that start a run and wait for it: train, generate, evaluate.
+"""The verbs that start a run and wait for it: train, generate, evaluate, score.
 
 They launch, then run the monitor inline until the run has ended. An interrupt leaves the run running.
 """
@@ -85,6 +85,19 @@ def evaluate(options: argparse.Namespace, settings: Settings) -> Outcome:
         metrics = (RunDirectory(services.directory(run)).result() or {}).get("metrics", {})
     answer = {"run": run.id, "policy": policy.name, "against": against, "metrics": metrics, "state": run.state}
     return Outcome(answer, f"{run.id}: {policy.name} against {against}\n{_listed(metrics)}".rstrip(), _code(run))
+
+
+def score(options: argparse.Namespace, settings: Settings) -> Outcome:
+    """Score a campaign's completions with a reward model."""
+    with opened(settings) as services:
+        campaign = choose_campaign(services, options.campaign, "score")
+        run = follow(services, "score", campaign, given_options(options), {"reward": options.reward})
+        files = RunDirectory(services.directory(run))
+        metrics, used = (files.result() or {}).get("metrics", {}), files.config()["models"]["reward"]["name"]
+    folder = str(files.artifacts / "scores")
+    answer = {"run": run.id, "reward": used, "metrics": metrics, "state": run.state, "folder": folder}
+    told = f"{run.id}: completions of {campaign.name} by {used}, in {folder}"
+    return Outcome(answer, f"{told}\n{_listed(metrics)}".rstrip(), _code(run))
 
 
 def start(services: Services) -> None:

@@ -101,3 +101,11 @@ def test_sft_gets_demonstrations_with_their_prompts_only_and_is_refused_without(
     add_demonstrations(services.database, campaign.id, [(asked[0], "Cut the onion.")])
     frozen = freeze(services.database, campaign.id, "sft")
     assert frozen.sizes == {"prompts": {"train": 1, "eval": 1}, "demonstrations": {"rows": 2}}
+
+
+def test_scoring_gets_all_completions_of_the_campaign(services):
+    campaign = add_campaign(services)
+    with pytest.raises(LaunchRefused, match="score: found 0 completions"):
+        freeze(services.database, campaign.id, "score")
+    add_tasks(services, campaign)
+    assert freeze(services.database, campaign.id, "score").sizes["completions"] == {"rows": 18}

@@ -71,6 +71,8 @@ def test_the_loop_has_the_agreed_keys(verb, tmp_path):
     assert verb("generate", "--policy", "ppo-1", "--against", "none")[1]["against"] is None
     code, judged, _ = verb("evaluate", "--policy", "ppo-1")
     assert code == 0 and judged["metrics"] == {"reward/mean": 1.0} and judged["against"] == "starter"
+    code, scored, _ = verb("score", "--completions", "5")
+    assert code == 0 and (scored["reward"], scored["metrics"]) == ("reward-1", {"reward/mean": 1.0})
     assert verb("report")[1]["campaigns"][0]["rankings"] == 22
     assert verb("check")[1]["sound"] is True
 
