@@ -62,7 +62,7 @@ def work(run: RunDirectory, config: dict) -> dict:
         raise Refused("Training changed no weight of the policy; raise learning_rate or epochs.")
 
     metrics = evaluate_groups(policy.model, data.eval, objective, schedule.token_budget).metrics
-    reference = None if fresh else load_policy(frozen["path"], frozen.get("device"))
+    reference = None if fresh else load_policy(frozen["path"], frozen.get("device"), quantization=bits)
     found = measured_divergence(run, policy, reference, data, options, trainer.state.global_step)
     save_policy(policy, run.model)
     forget_checkpoints(run)

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.model_files import UnusableModel, base_of, has_chat_template, is_adapter, portable, weight_files
+from pipeline.model_files import UnusableModel, base_of, has_chat_template, portable, weight_files
 from pipeline.run_directory import RunDirectory, read_json
-from pipeline.services import Services, location
+from pipeline.services import Services, folder_of, location
 from pipeline.snapshot import LaunchRefused
 from storage import runs, versions
 from storage.records import ModelVersion
@@ -29,8 +29,8 @@ def portable_version(services: Services, version: ModelVersion) -> dict[str, Pat
 
     Raises pipeline.model_files.UnusableModel and FileNotFoundError where the files are not whole.
     """
-    base = base_name(services, version)
-    return portable(Path(location(services, version)), base) | {CARD: card(services, version).encode()}
+    folder = _folder(services, version)
+    return portable(folder, base_name(services, version)) | {CARD: card(services, version).encode()}
 
 
 def export_papers(services: Services, version: ModelVersion, merged: bool) -> dict[str, bytes]:
@@ -38,23 +38,26 @@ def export_papers(services: Services, version: ModelVersion, merged: bool) -> di
 
     Raises LaunchRefused where the version's files are not all there.
     """
-    folder = Path(location(services, version))
-    if not folder.is_dir():
-        raise LaunchRefused(
-            f"version {version.name}: found {folder}, expected a folder here; a model of the Hub is there"
-        )
     try:
-        weight_files(folder)
+        weight_files(_folder(services, version))
         facts, told = {"base": base_name(services, version)}, card(services, version, merged)
     except (UnusableModel, FileNotFoundError) as refusal:
         raise LaunchRefused(str(refusal)) from refusal
     return {CARD: told.encode(), FACTS: json.dumps(facts).encode()}
 
 
+def _folder(services: Services, version: ModelVersion) -> Path:
+    folder = folder_of(services, version)
+    if folder is None:
+        found = location(services, version)
+        raise UnusableModel(version.name, found, "a folder on this machine; a model of the Hub is there already")
+    return folder
+
+
 def base_name(services: Services, version: ModelVersion) -> str | None:
     """What an adapter's base is called: its version, its Hub id, else the name of its folder; None for whole models."""
     base = base_of(location(services, version))
-    if base is None or not Path(base).is_dir():
+    if base is None or not Path(base).is_absolute():
         return base
     there = {str(Path(location(services, v)).resolve()): v.name for v in versions.versions(services.database)}
     return there.get(str(Path(base).resolve()), Path(base).name)
@@ -62,7 +65,7 @@ def base_name(services: Services, version: ModelVersion) -> str | None:
 
 def card(services: Services, version: ModelVersion, merged: bool = False) -> str:
     """The card as Markdown with the Hub's front matter; merged: of the folder in which an adapter is folded in."""
-    folder = Path(location(services, version))
+    folder = _folder(services, version)
     base = base_name(services, version)
     alone = base is not None and not merged
     reward = version.role == "reward"
@@ -166,8 +169,3 @@ def _reading(folder: Path, reward: bool) -> str:
         f" Its scores on reference samples had mean {told['mean']:.6g} and deviation {told['std']:.6g}." if told else ""
     )
     return f"{template} The completion and the end-of-sequence token follow; the score is the one logit.{scale}"
-
-
-def is_alone(services: Services, version: ModelVersion) -> bool:
-    """Whether the version is an adapter without its base, which an export may merge."""
-    return is_adapter(Path(location(services, version)))

@@ -76,6 +76,12 @@ def location(services: Services, model_version: ModelVersion) -> str:
     return str((services.data / model_version.path).resolve())
 
 
+def folder_of(services: Services, model_version: ModelVersion) -> Path | None:
+    """The version's folder on this machine, None where it is the Hub's or is not there."""
+    path = Path(location(services, model_version))
+    return path if path.is_absolute() and path.is_dir() else None
+
+
 def open_services(
     data: Path, base_model: str = "starter", backends: Backends | None = None, lease_seconds: float = 1800
 ) -> Services:

@@ -65,7 +65,7 @@ def work(run: RunDirectory, config: dict) -> dict:
     digest = weights_digest(policy.model)
     if digest == before:
         raise Refused("Training changed no weight of the policy; raise learning_rate or epochs.")
-    reference = None if fresh else load_policy(start["path"], start.get("device"))
+    reference = None if fresh else load_policy(start["path"], start.get("device"), quantization=bits)
     found = _distance(run, policy, reference, held_out if len(held_out) else train, limit, options.seed, trainer)
     save_policy(policy, run.model)
     forget_checkpoints(run)

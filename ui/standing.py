@@ -4,13 +4,12 @@ Escaped markup, no gradio. What the figures mean is computed in `pipeline`, noth
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from urllib.parse import quote
 
 from pipeline.launch import current_policy
 from pipeline.model_files import is_adapter
 from pipeline.report import report
-from pipeline.services import Services, location
+from pipeline.services import Services, folder_of
 from storage.campaigns import policy_history
 from storage.records import Campaign, ModelVersion
 from storage.summaries import per_annotator
@@ -132,11 +131,12 @@ def _version_card(
 
 def _files(services: Services, one: ModelVersion) -> str:
     """The way to the version's files, where they lie on this machine; an adapter can be merged first."""
-    if not Path(location(services, one)).is_dir():
+    folder = folder_of(services, one)
+    if folder is None:
         return ""
     merge = f'<button type="button" data-act="merge" data-version="{escape(one.name)}">Merge…</button>'
     link = f'<a href="api/v1/versions/{escape(quote(one.name))}/model" download>Download</a>'
-    return link + (merge if is_adapter(Path(location(services, one))) else "")
+    return link + (merge if is_adapter(folder) else "")
 
 
 def _version_buttons(one: ModelVersion, current: bool) -> str:

@@ -60,7 +60,7 @@ def test_a_version_is_a_zip_of_its_folder_with_its_card(loop):
 def test_a_version_that_is_not_here_says_so(loop):
     versions.register_version(loop.database, ModelVersion("gone", "policy", str(loop.services.data / "gone")))
     refused = loop.client("lead").get("/versions/gone/model")
-    assert refused.status_code == 422 and "no model.safetensors" in refused.json()["error"]["message"]
+    assert refused.status_code == 422 and "a folder on this machine" in refused.json()["error"]["message"]
 
 
 def test_what_an_export_run_wrote_is_a_zip_until_it_is_moved_away(loop):
