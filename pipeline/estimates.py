@@ -77,9 +77,9 @@ def speed(services: Services, kind: str) -> tuple[float, int] | None:
 
 def work_of(kind: str, options: Mapping, train_prompts: int) -> float:
     """How much a run has to do, in units that are comparable within its kind; 0 where that is not known."""
-    if kind in ("reward", "dpo"):
+    if kind in ("sft", "reward", "dpo"):
         return float(options.get("epochs") or 0) * train_prompts
-    name = {"starter": "steps", "ppo": "episodes", "evaluate": "prompts", "generate": "prompts"}[kind]
+    name = {"starter": "steps", "ppo": "episodes", "evaluate": "prompts", "generate": "prompts"}.get(kind, "")
     if kind == "ppo" and options.get("steps"):
         return float(options["steps"]) * float(options.get("batch_size") or 0)
     return float(options.get(name) or 0)

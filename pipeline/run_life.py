@@ -17,8 +17,6 @@ from storage import campaigns, run_marks, runs, versions
 from storage.records import ENDED_STATES, Run
 from storage.runs import NotResumable
 
-RESUMABLE = ("starter", "reward", "dpo", "ppo", "generate", "evaluate")
-
 
 class NotCancellable(ValueError):
     """A run that has ended, or whose directory is not there yet, was asked to end."""
