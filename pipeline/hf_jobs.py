@@ -10,6 +10,7 @@ import secrets
 import time
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from huggingface_hub.errors import JobNotFoundError
 from pipeline.backend import BackendUnreachable, Ending, Job, Reach
 from pipeline.bucket_store import NAME, SCHEME, BucketStore
 from pipeline.hub_client import answering
-from pipeline.hub_words import ending_of, hardware_of, usage_of
+from pipeline.hub_words import TAKEN, ending_of, exit_code, hardware_of, usage_of
+from pipeline.remote_names import folder_id, run_name
 from pipeline.remote_parcel import CODE, code_piece, pack
 from pipeline.remote_pieces import END, KILL, STOP, Place
 from pipeline.remote_sync import forget, sync
@@ -32,8 +34,8 @@ HERE_ONLY = (  # what the pages, the database and the tests need, and a job does
 )
 CARRIERS = ("huggingface_hub", "hf_xet")  # of the versions here, so that both sides speak one protocol
 ENDED = (JobStage.COMPLETED, JobStage.CANCELED, JobStage.ERROR, JobStage.DELETED)
+LOG_LINES = 12
 LINGER = 45.0  # seconds that a cancelled job may need to say its end, before its machine is taken
-FOLDER_ID = ".folder"  # in runs/: tells the jobs of this data folder from those of another
 BOOTSTRAP = """
 import io, os, sys, zipfile
 from huggingface_hub import HfApi
@@ -143,17 +145,22 @@ class HfJobsBackend:
         return usage_of(measured[-1]) if measured else ""
 
     def ending(self, handle: str) -> Ending:
-        """From the job's stage and message."""
-        return ending_of(self._inspect(handle))
+        """From the job's stage and message, and its machine's log; nothing where the job itself told its exit code."""
+        info = self._inspect(handle)
+        if info is None or info.status.stage != JobStage.ERROR:
+            return ending_of(info)
+        told, code = self._told_end(info), exit_code(info)
+        if told and code != TAKEN and (code is not None or not info.status.message):
+            return Ending()
+        found, lines = ending_of(info), [] if told else self._last_lines(info)
+        return replace(found, said=f"{found.said}; its machine said last:\n" + "\n".join(lines)) if lines else found
 
     def cancel(self, handle: str, force: bool = False) -> None:
         """Tell the job through the bucket, and the Hub to end it; its machine ends what is left half a minute later."""
         info = self._inspect(handle)
         if info is None or info.status.stage in ENDED:
             return
-        if run := (info.labels or {}).get("run"):
-            place = Place(self.store, self._run(info.labels["folder"], run), handle.rpartition(":")[2])
-            self.store.put({place.name(KILL if force else STOP): b"now\n"})
+        self.store.put({self._place_of(info).name(KILL if force else STOP): b"now\n"})
         with self._answering("cancelling the job"):
             self.hub.cancel_job(job_id=info.id, namespace=self.namespace)
 
@@ -163,11 +170,19 @@ class HfJobsBackend:
             with self._answering("asking who this is"):
                 who = self.hub.whoami()["name"]
                 offered = self.hub.list_jobs_hardware()
-            self.store.make()
+            self.store.make()  # a run would meet what it meets
         except BackendUnreachable as error:
             return Reach(False, str(error))
         said = f"Hugging Face Jobs as {who}, paid by {self.namespace}; pieces lie in the bucket {self.store.bucket}"
         return Reach(True, said, tuple(hardware_of(one) for one in offered))
+
+    def _last_lines(self, info: JobInfo) -> list[str]:
+        """Of the machine's own log; nothing where it cannot be had, for the ending is known without it."""
+        try:
+            with self._answering("asking for the job's log"):
+                return list(self.hub.fetch_job_logs(job_id=info.id, namespace=self.namespace, tail=LOG_LINES))
+        except BackendUnreachable:
+            return []
 
     def _inspect(self, handle: str) -> JobInfo | None:
         try:
@@ -179,9 +194,7 @@ class HfJobsBackend:
             raise
 
     def _told_end(self, info: JobInfo) -> bool:
-        labels = info.labels or {}
-        place = Place(self.store, self._run(labels.get("folder", ""), labels.get("run", "")), labels.get("attempt", ""))
-        return bool(self.store.sizes([place.name(END)]))
+        return bool(self.store.sizes([self._place_of(info).name(END)]))
 
     def _command(self, place: Place, directory: Path, module: str) -> list[str]:
         wanted = [word for one in requirements(directory / CODE) for word in ("--with", one)]
@@ -193,10 +206,11 @@ class HfJobsBackend:
         return {"app": APP, "folder": folder_id(directory.parent), "run": directory.name}
 
     def _place(self, directory: Path, attempt: str) -> Place:
-        return Place(self.store, self._run(folder_id(directory.parent), directory.name), attempt)
+        return Place(self.store, run_name(directory), attempt)
 
-    def _run(self, folder: str, run: str) -> str:
-        return f"runs/{folder}/{run}"
+    def _place_of(self, info: JobInfo) -> Place:
+        folder, run, attempt = ((info.labels or {}).get(label, "none") for label in ("folder", "run", "attempt"))
+        return Place(self.store, f"runs/{folder}/{run}", attempt)
 
     def _answering(self, what: str):
         return answering(self.name, what)
@@ -208,18 +222,3 @@ def requirements(code: Path) -> list[str]:
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
     needed = [line for line in lines if line and re.split(r"[^\w.-]", line)[0].lower() not in HERE_ONLY]
     return needed + [f"{package}=={version(package)}" for package in CARRIERS]
-
-
-def folder_id(runs: Path) -> str:
-    """16 hex digits that this folder of runs keeps, made the first time; they move with the data folder."""
-    noted = runs / FOLDER_ID
-    if not noted.exists():
-        fresh = noted.with_name(f".{secrets.token_hex(4)}.tmp")
-        fresh.write_text(secrets.token_hex(8))
-        try:
-            noted.hardlink_to(fresh)  # fails where another thread was first
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-    return noted.read_text().strip()

@@ -56,6 +56,9 @@ def answering(name: str, what: str) -> Iterator[None]:
         raise BackendUnreachable(f"{name}: {what}: {_refusal(error)}") from error
     except (httpx2.HTTPError, OSError) as error:
         raise BackendUnreachable(f"{name}: {what}: no answer ({type(error).__name__}: {error})") from error
+    except (ValueError, KeyError, TypeError) as error:  # from the client, as where a proxy answers in the Hub's place
+        said = f"an answer that this version does not understand ({type(error).__name__}: {_first_line(error)})"
+        raise BackendUnreachable(f"{name}: {what}: {said}") from error
     except RuntimeError as error:  # from the library that transfers the bytes of buckets
         if isinstance(error, BackendUnreachable):
             raise

@@ -10,6 +10,7 @@ from pipeline.backend import Ending, Hardware
 HOURS = {"second": 3600, "minute": 60, "hour": 1}
 UNITS = {"KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 GIB = 1 << 30
+TAKEN = 143  # exit status of a command that SIGTERM ended
 MEMORY = re.compile(r"oom|out of memory|memory limit", re.IGNORECASE)
 TIME = re.compile(r"time ?out|timed out|time limit|deadline", re.IGNORECASE)
 MACHINE = re.compile(r"evict|preempt|node|host|hardware|infrastructure|internal|interrupted|scheduling", re.IGNORECASE)
@@ -47,6 +48,12 @@ def ending_of(info: JobInfo | None) -> Ending:
         return Ending()
     if stage in (JobStage.CANCELED, JobStage.DELETED):
         return Ending(f"the job was {'cancelled' if stage == JobStage.CANCELED else 'deleted'} on the Hub{told}")
+    code = exit_code(info)
+    if code is not None and code > 128:
+        what = "was asked to end (SIGTERM)" if code == TAKEN else f"was killed by signal {code - 128}"
+        return Ending(f"its machine {what}{told}", retry=code == TAKEN)
+    if code is not None:
+        return Ending(f"the job ended before it could tell why{told}")
     if MEMORY.search(message):
         return Ending(f"its machine's memory ran out{told}")
     if TIME.search(message):
@@ -54,6 +61,12 @@ def ending_of(info: JobInfo | None) -> Ending:
     if MACHINE.search(message):
         return Ending(f"its machine was taken away or broke{told}", retry=True)
     return Ending(f"the job ended with an error{told}")
+
+
+def exit_code(info: JobInfo) -> int | None:
+    """The exit status of a job's command, where its message tells it."""
+    match = re.search(r"exit code:? (\d+)", info.status.message or "", re.IGNORECASE)
+    return int(match[1]) if match else None
 
 
 def _bytes(said: str) -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline.backend import BackendUnreachable
+from pipeline.job_command import job_command
 from pipeline.remote_disk import working_folder
 from pipeline.remote_parcel import unpack
 from pipeline.remote_pieces import (
@@ -39,6 +40,7 @@ from pipeline.remote_pieces import (
     tree_of,
 )
 from pipeline.remote_upload import Upload
+from pipeline.resources import resources_of
 from pipeline.run_directory import RunDirectory
 from pipeline.store import Missing
 from pipeline.stores import open_store
@@ -101,7 +103,7 @@ def start(module: str, run: RunDirectory) -> subprocess.Popen:
     run.write_status("starting", message="loading")
     with run.log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-u", "-m", module, str(run.path)],
+            job_command(sys.executable, module, run.path, resources_of(run.config())),
             cwd=Path(__file__).resolve().parents[1],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -47,7 +47,7 @@ def sync(place: Place, directory: Path) -> bool:
         return True
     pieces = place.pieces()
     if run.cancel_requested() and CANCEL not in pieces:
-        place.store.put({place.name(CANCEL): b""})
+        place.store.put({place.name(CANCEL): b"save, and end\n"})
     try:
         for stream, name in FILES.items():
             _bring_stream(place, pieces, stream, directory / name)
@@ -163,7 +163,7 @@ def _bring_status(place: Place, run: RunDirectory) -> None:
     sent, here = status.get("sent"), run.status() or {}
     if sent == here.get("sent") or status.get("phase") not in PHASES:
         return
-    numbers = {key: status[key] for key in ("step", "total") if isinstance(status.get(key), (int, float))}
+    numbers = {key: status[key] for key in ("step", "total", "seconds") if isinstance(status.get(key), (int, float))}
     beat = status.get("heartbeat")
     age = sent - beat if isinstance(sent, float) and isinstance(beat, float) else 0.0
     told = {"phase": status["phase"], "message": str(status.get("message", ""))[:LONGEST_MESSAGE], **numbers}

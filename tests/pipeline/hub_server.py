@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
     def logs(self, owner: str, number: str, body: bytes) -> None:
         if job := self._job(owner, number):
             events = [(job.started or job.created, "===== Job started ====="), *job.log]
-            self._events([{"timestamp": when.isoformat(), "data": line} for when, line in events])
+            self._events([{"timestamp": _time(when), "data": line} for when, line in events])
 
     def metrics(self, owner: str, number: str, body: bytes) -> None:
         job = self._job(owner, number)

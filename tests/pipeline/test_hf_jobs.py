@@ -9,16 +9,20 @@ from pathlib import Path
 import huggingface_hub.utils._http as hub_http
 import pytest
 
+from pipeline.adapters import base_of
 from pipeline.backend import BackendUnreachable, Job
 from pipeline.configs import MODULES
-from pipeline.hf_jobs import HfJobsBackend, folder_id, requirements
+from pipeline.hf_jobs import HfJobsBackend, requirements
 from pipeline.launch import launch
 from pipeline.monitor import Monitor
+from pipeline.remote_names import folder_id
 from pipeline.resources import Resources
+from pipeline.reward import load_reward
 from pipeline.run_directory import RunDirectory
 from pipeline.run_life import resume
 from pipeline.services import only, open_services
 from storage import runs, versions
+from storage.records import ModelVersion
 from tests.pipeline.hub_server import TOKEN, HubServer
 from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, rank_all
 
@@ -76,7 +80,7 @@ def campaign(services):
 
 
 def quick(services):
-    return Monitor(services, interval=0.1)
+    return Monitor(services, interval=0.1, remote_interval=0.1)
 
 
 def until(condition, seconds=40):
@@ -168,6 +172,37 @@ def test_nothing_of_people_the_token_or_this_machine_reaches_the_job(services, c
     assert b"'preference': 1.0" in seen and b"answer 1" in seen  # it is the run's data that was looked through
     for secret in ("alice-the-annotator", TOKEN, str(tmp_path / "data"), "journal", "rankloop.duckdb"):
         assert secret.encode() not in seen, secret
+
+
+@pytest.mark.slow
+def test_a_real_training_comes_back_as_an_adapter_on_the_base_here(hub, backend, tmp_path, tiny_policy_folder):
+    made = opened(tmp_path, backend)
+    base = ModelVersion("base", "policy", str(tiny_policy_folder))
+    versions.register_version(made.database, base)
+    campaign = add_campaign(made)
+    add_tasks(made, campaign)
+    rank_all(made)
+    options = {"epochs": 1.0, "lora_rank": 2, "max_length": 64}
+    run = quick(made).wait(launch(made, "reward", campaign.id, options).id)
+    assert run.state == "succeeded", run.reason
+    folder = made.data / versions.version(made.database, "reward-1").path
+    assert Path(base_of(folder)) == tiny_policy_folder.resolve()
+    assert load_reward(folder, device="cpu") is not None and runs.metrics(made.database, run.id)
+    made.close()
+
+
+@pytest.mark.slow
+def test_a_run_waits_for_a_hub_that_is_away(services, campaign, hub, orders):
+    (orders / "behaviour").write_text("wait")
+    monitor, run = quick(services), launch(services, "reward", campaign.id)
+    until_state(services, monitor, run, "running")
+    hub.away = True
+    until(lambda: monitor.poll_once() or run.id in services.heard)
+    assert "hf-jobs" in services.heard[run.id].notice and "left as it is" in services.heard[run.id].notice
+    (orders / "go").touch()
+    hub.away = False
+    assert monitor.wait(run.id).state == "succeeded"
+    assert losses(services, run) == [1.0, 0.5, 0.33, 0.25]
 
 
 # ---- what is asked of the service
@@ -297,7 +332,10 @@ ENDINGS = [
     ("ERROR", "Job timeout", "time limit", False),
     ("ERROR", "OOMKilled", "memory ran out", False),
     ("ERROR", "Pod was evicted", "machine was taken away", True),
-    ("ERROR", "Job failed with exit code: 1", "ended with an error", False),
+    ("ERROR", "Job failed with exit code: 1", "ended before it could tell why", False),
+    ("ERROR", "Job failed with exit code: 137", "killed by signal 9", False),
+    ("ERROR", "Job failed with exit code: 143", "asked to end", True),
+    ("ERROR", "Something new", "ended with an error (Something new)", False),
     ("CANCELED", None, "cancelled on the Hub", False),
     ("DELETED", None, "deleted on the Hub", False),
     ("COMPLETED", None, "", False),
@@ -353,6 +391,16 @@ def test_a_hub_away_for_a_while_loses_nothing(backend, hub, tmp_path, orders):
     hub.away = False
     until(lambda: backend.sync(directory.path, handle) or directory.result())
     assert [row["step"] for row in directory.metrics()[0]] == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_a_job_whose_installation_fails_says_what_its_machine_said(hub, tmp_path):
+    backend = backend_on(hub, image="broken")
+    hub.machine["PYTHONPATH"] = str(tmp_path)
+    (tmp_path / "huggingface_hub.py").write_text("raise ImportError('no such wheel')")
+    handle = backend.submit(Job(directory_for(tmp_path).path, JOB))
+    until(lambda: not backend.alive(handle))
+    assert "no such wheel" in backend.ending(handle).said and not backend.ending(handle).retry
 
 
 @pytest.mark.slow
