@@ -25,6 +25,7 @@ from pipeline.remote_names import folder_id, run_name
 from pipeline.remote_parcel import CODE, code_piece, pack
 from pipeline.remote_pieces import END, KILL, STOP, Place
 from pipeline.remote_sync import forget, sync
+from pipeline.run_directory import RunDirectory
 
 APP = "rankloop"
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
@@ -37,7 +38,7 @@ ENDED = (JobStage.COMPLETED, JobStage.CANCELED, JobStage.ERROR, JobStage.DELETED
 LOG_LINES = 12
 LINGER = 45.0  # seconds that a cancelled job may need to say its end, before its machine is taken
 BOOTSTRAP = """
-import io, os, sys, zipfile
+import os, sys, zipfile
 from huggingface_hub import HfApi
 bucket, code, *rest = sys.argv[1:]
 HfApi().download_bucket_files(bucket, [(code, "code.zip")], raise_on_missing_files=True)
@@ -52,6 +53,7 @@ class HfJobsBackend:
 
     token: one that may run jobs and write to buckets for the namespace. bucket: namespace/name, or a name; it is made,
     private, with the first run. slots: a flavor for each run that may go at a time. endpoint: None is the usual one.
+    poll: seconds between two looks into the bucket on either side; the Hub counts an account's requests.
     """
 
     name = NAME
@@ -67,7 +69,7 @@ class HfJobsBackend:
         project_root: Path | None = None,
         endpoint: str | None = None,
         image: str = IMAGE,
-        poll: float = 5.0,
+        poll: float = 10.0,
     ):
         path = bucket if "/" in bucket else f"{namespace}/{bucket}"
         self.namespace, self.names, self.image, self.poll = namespace, tuple(slots), image, poll
@@ -75,6 +77,8 @@ class HfJobsBackend:
         self.store = BucketStore(f"{SCHEME}{path}", token, endpoint)
         self.hub = self.store.hub
         self._cancelled: dict[str, float] = {}  # job -> when it was first seen so
+        self._ended: set[str] = set()  # handles
+        self._looked: dict[tuple[str, bool], float] = {}  # (handle, cancelled) -> when its pieces were last brought
 
     def slots(self) -> tuple[str, ...]:
         """As configured."""
@@ -116,7 +120,12 @@ class HfJobsBackend:
 
     def alive(self, handle: str) -> bool:
         """As its stage says. A cancelled job's machine may still save: until it told its end, for a while."""
-        info = self._inspect(handle)
+        alive = self._alive(self._inspect(handle))
+        if not alive:
+            self._ended.add(handle)
+        return alive
+
+    def _alive(self, info: JobInfo | None) -> bool:
         if info is None:
             return False
         if info.status.stage != JobStage.CANCELED or info.started_at is None:
@@ -125,12 +134,16 @@ class HfJobsBackend:
         return time.monotonic() - since < LINGER and not self._told_end(info)
 
     def sync(self, run_directory: Path, handle: str) -> None:
-        """Through the bucket; what it holds of a run that is wholly here is removed."""
-        directory = Path(run_directory).resolve()
-        place = self._place(directory, handle.rpartition(":")[2])
-        if (directory / "result.json").exists():
+        """Through the bucket, while the job lives not too often; a run that is wholly here is removed from it."""
+        run, now = RunDirectory(Path(run_directory).resolve()), time.monotonic()
+        what = (handle, run.cancel_requested())  # a cancel goes there at once
+        soon = now - self._looked.get(what, -self.poll) < self.poll and handle not in self._ended
+        if soon or run.result() is not None:
             return
-        if sync(place, directory) and (directory / "result.json").exists():
+        place = self._place(run.path, handle.rpartition(":")[2])
+        done = sync(place, run.path)
+        self._looked[what] = now
+        if done and run.result() is not None:
             forget(place)
 
     def usage(self, handle: str) -> str:

@@ -17,14 +17,14 @@ MACHINE = re.compile(r"evict|preempt|node|host|hardware|infrastructure|internal|
 
 
 def hardware_of(told: JobHardwareInfo) -> Hardware:
-    """A flavor with its price per hour and the memory of its accelerators together."""
+    """A flavor with its price per hour, and the memory of one of its accelerators."""
     about = f"{told.pretty_name}: {told.cpu}, {told.ram} of memory, {told.ephemeral_storage} of disk"
     price = told.unit_cost_usd * HOURS[told.unit_label] if told.unit_label in HOURS else None
     if told.accelerator is None:
         return Hardware(told.name, about, price, _bytes(told.ram))
     count = int(told.accelerator.quantity) if str(told.accelerator.quantity).isdigit() else 1
     about += f", {count} × {told.accelerator.manufacturer} {told.accelerator.model} with {told.accelerator.vram} in all"
-    return Hardware(told.name, about, price, _bytes(told.accelerator.vram), count)
+    return Hardware(told.name, about, price, _bytes(told.accelerator.vram) // max(1, count), count)
 
 
 def usage_of(measured: Mapping) -> str:

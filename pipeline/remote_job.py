@@ -50,7 +50,8 @@ PATIENCE = 900.0  # seconds that an unreachable store is asked again at the begi
 SAVE_SECONDS = 15.0  # from a SIGTERM that nobody announced by a cancel, to the job's own
 KILL_SECONDS = 10.0  # from the job's SIGTERM to its SIGKILL
 TAKEN = 128 + signal.SIGTERM
-DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG, Linux
+DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+PRCTL = getattr(ctypes.CDLL(None), "prctl", None)  # of Linux; looked up here because little is safe after a fork
 
 Answer = TypeVar("Answer")
 log = logging.getLogger("remote")
@@ -109,7 +110,7 @@ def start(module: str, run: RunDirectory) -> subprocess.Popen:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_die_with_parent if PRCTL else None,
         )
 
 
@@ -217,7 +218,7 @@ def patiently(call: Callable[[], Answer], waits: Waits) -> Answer:
 
 def _die_with_parent() -> None:
     """In the child: the kernel kills it where this process is killed, so that no job runs on unseen."""
-    ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    PRCTL(DIE_WITH_PARENT, signal.SIGKILL)
 
 
 def main() -> None:

@@ -41,6 +41,7 @@ class Model:
 def pack(place: Place, directory: Path) -> int:
     """Upload all that the run needs, parcel.json last; returns the bytes that had to be sent.
 
+    To be called while no job of the run goes: what the store holds of earlier attempts is then removed.
     Raises pipeline.backend.BackendUnreachable, and FileNotFoundError where a model's folder is gone.
     """
     run = RunDirectory(directory)
@@ -56,7 +57,15 @@ def pack(place: Place, directory: Path) -> int:
         sent += send(place, {folders[model_id] / path: file for path, file in model.files.items()}, shared=True)
     write_json(directory / NOTE, {"prefix": place.prefix, "models": {key: str(path) for key, path in folders.items()}})
     place.write_json(PARCEL, _parcel(directory, config, tree, models))
+    _forget_earlier(place, tree)
     return sent
+
+
+def _forget_earlier(place: Place, tree: Tree) -> None:
+    """Remove pieces of other attempts, and files that only they had."""
+    kept = {place.blob(file) for file in tree.values()}
+    there = place.store.list(f"{place.run}/")
+    place.store.delete([name for name in there if not name.startswith(f"{place.prefix}/") and name not in kept])
 
 
 def _parcel(directory: Path, config: Mapping, tree: Tree, models: Mapping[str, Model]) -> dict:

@@ -85,18 +85,22 @@ class Place:
 
     def read_json(self, piece: str) -> dict:
         """A JSON object. Raises pipeline.store.Missing, and Untrusted for anything else."""
-        content = self.store.read(self.name(piece))
-        try:
-            value = json.loads(content) if len(content) <= MOST_JSON else None
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            raise Untrusted(f"{piece}: found {len(content)} bytes, expected one JSON object of at most {MOST_JSON}")
-        return value
+        return parsed(piece, self.store.read(self.name(piece)))
 
     def write_json(self, piece: str, value: Mapping) -> None:
         """Replace a JSON object."""
         self.store.put({self.name(piece): json.dumps(value, ensure_ascii=False, default=str).encode()})
+
+
+def parsed(piece: str, content: bytes) -> dict:
+    """The JSON object that a piece holds. Raises Untrusted for anything else."""
+    try:
+        value = json.loads(content) if len(content) <= MOST_JSON else None
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise Untrusted(f"{piece}: found {len(content)} bytes, expected one JSON object of at most {MOST_JSON}")
+    return value
 
 
 # ---- files on this machine

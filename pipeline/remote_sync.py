@@ -6,8 +6,9 @@ into place whole, and what ends a run comes last. What came is checked before it
 
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from pipeline.remote_parcel import ADAPTER, BASE, NOTE
@@ -16,15 +17,18 @@ from pipeline.remote_pieces import (
     END,
     LOG,
     METRICS,
+    MOST_JSON,
     STATUS,
     TREE,
     File,
     Place,
+    Segment,
     Tree,
     Untrusted,
     content_of,
     fetch,
     newest_tree,
+    parsed,
     segments,
     tree_name,
     tree_of,
@@ -49,14 +53,33 @@ def sync(place: Place, directory: Path) -> bool:
     if run.cancel_requested() and CANCEL not in pieces:
         place.store.put({place.name(CANCEL): b"save, and end\n"})
     try:
+        new = _read_new(place, pieces, run)
         for stream, name in FILES.items():
-            _bring_stream(place, pieces, stream, directory / name)
-        _bring_files(place, pieces, run)
-        if STATUS in pieces:
-            _bring_status(place, run)
-        return END in pieces and _bring_end(place, run)
+            _bring_stream(segments(pieces, stream), new, directory / name)
+        if STATUS in new:
+            _bring_status(parsed(STATUS, new[STATUS]), run)
+        if (number := newest_tree(pieces)) > _tree_here(run):
+            _bring_files(place, number, parsed(TREE, new[tree_name(number)]), run)
+        return END in new and _bring_end(parsed(END, new[END]), run)
     except Missing:
         return False  # replaced by something newer since it was listed: it is there the next time
+
+
+def _read_new(place: Place, pieces: Mapping[str, int], run: RunDirectory) -> dict[str, bytes]:
+    """All small pieces that say something new, in one call: a store on the network counts calls."""
+    sizes = {stream: _size(run.path / name) for stream, name in FILES.items()}
+    grown = [s.name for stream in FILES for s in segments(pieces, stream) if s.end > sizes[stream]]
+    number = newest_tree(pieces)
+    tree = [tree_name(number)] if number > _tree_here(run) else []
+    wanted = [*grown, *tree, *(name for name in (STATUS, END) if name in pieces)]
+    if too_large := [name for name in (*tree, STATUS, END) if pieces.get(name, 0) > MOST_JSON]:
+        raise Untrusted(f"{too_large[0]}: found {pieces[too_large[0]]} bytes, expected at most {MOST_JSON}")
+    if not wanted:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: Path(folder) / str(number) for number, name in enumerate(wanted)}
+        place.store.get({place.name(name): path for name, path in paths.items()})
+        return {name: path.read_bytes() for name, path in paths.items()}
 
 
 def forget(place: Place) -> None:
@@ -65,13 +88,13 @@ def forget(place: Place) -> None:
 
 
 # ---- streams
-def _bring_stream(place: Place, pieces: Mapping[str, int], stream: str, path: Path) -> None:
+def _bring_stream(found: Sequence[Segment], new: Mapping[str, bytes], path: Path) -> None:
     """Append the bytes that the file here lacks, by their offsets."""
     size = _size(path)
-    for segment in segments(pieces, stream):
-        if segment.end <= size:
+    for segment in found:
+        if segment.end <= size or segment.name not in new:
             continue
-        content = place.store.read(place.name(segment.name))
+        content = new[segment.name]
         with path.open("ab") as file:
             if segment.offset > size:  # bytes that were here once: empty lines keep the offsets right
                 file.write(b"\n" * (segment.offset - size))
@@ -81,13 +104,9 @@ def _bring_stream(place: Place, pieces: Mapping[str, int], stream: str, path: Pa
 
 
 # ---- files
-def _bring_files(place: Place, pieces: Mapping[str, int], run: RunDirectory) -> None:
+def _bring_files(place: Place, number: int, told: Mapping, run: RunDirectory) -> None:
     """Make checkpoints/ and artifacts/ hold what the newest tree names."""
-    number = newest_tree(pieces)
-    note = read_json(run.path / NOTE) or {}
-    if number <= note.get(TREE, 0):
-        return
-    tree = tree_of(place.read_json(tree_name(number)).get("files"))
+    tree, note = tree_of(told.get("files")), read_json(run.path / NOTE) or {}
     incoming = run.path / INCOMING
     _require_no_links(run.path, tree)
     lacking = {path: file for path, file in tree.items() if not _is_here(run.path / path, file)}
@@ -100,6 +119,11 @@ def _bring_files(place: Place, pieces: Mapping[str, int], run: RunDirectory) -> 
             (incoming / path).replace(run.path / path)
     shutil.rmtree(incoming, ignore_errors=True)
     write_json(run.path / NOTE, {**note, TREE: number})
+
+
+def _tree_here(run: RunDirectory) -> int:
+    """The number of the tree that checkpoints/ and artifacts/ hold."""
+    return (read_json(run.path / NOTE) or {}).get(TREE, 0)
 
 
 def _place_checkpoints(root: Path, tree: Tree) -> None:
@@ -157,9 +181,8 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 # ---- status and end
-def _bring_status(place: Place, run: RunDirectory) -> None:
+def _bring_status(status: Mapping, run: RunDirectory) -> None:
     """The job's status, its heartbeat told by the clock of this machine."""
-    status = place.read_json(STATUS)
     sent, here = status.get("sent"), run.status() or {}
     if sent == here.get("sent") or status.get("phase") not in PHASES:
         return
@@ -170,11 +193,10 @@ def _bring_status(place: Place, run: RunDirectory) -> None:
     write_json(run.path / "status.json", {**told, "heartbeat": time.time() - max(0.0, age), "sent": sent})
 
 
-def _bring_end(place: Place, run: RunDirectory) -> bool:
+def _bring_end(end: Mapping, run: RunDirectory) -> bool:
     """Believe the end once all it needs is here: error, exit status, and the result last."""
-    end = place.read_json(END)
     needed = end.get("needed") or {}
-    if (read_json(run.path / NOTE) or {}).get(TREE, 0) < needed.get(TREE, 0):
+    if _tree_here(run) < needed.get(TREE, 0):
         return False
     if any(_size(run.path / name) < needed.get(stream, 0) for stream, name in FILES.items()):
         return False

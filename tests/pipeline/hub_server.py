@@ -10,12 +10,15 @@ import re
 import secrets
 import threading
 import time
+import types
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import huggingface_hub.utils._http
 
 from tests.pipeline.hub_machines import ENDED, HubJob
 from tests.pipeline.hub_xet import Xet
@@ -55,6 +58,13 @@ METRICS = {
     "gpus": {"882fa930": {"utilization": 87, "memory_used_bytes": 6 << 30, "memory_total_bytes": 24 << 30}},
     "replica": "57vr7",
 }
+
+
+def make_client_quick(monkeypatch) -> None:
+    """Let the client ask this machine in a test session that is offline, and wait but little between its retries."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    quick = {name: getattr(time, name) for name in dir(time)} | {"sleep": lambda seconds: time.sleep(0.01)}
+    monkeypatch.setattr(huggingface_hub.utils._http, "time", types.SimpleNamespace(**quick))
 
 
 class HubServer:

@@ -1,14 +1,10 @@
 """Hugging Face Jobs does what every backend must, against the stand-in of the service."""
 
-import time
-import types
-
-import huggingface_hub.utils._http as hub_http
 import pytest
 
 from pipeline.hf_jobs import HfJobsBackend
 from tests.pipeline.conformance import RemoteConformance, Rig
-from tests.pipeline.hub_server import TOKEN, HubServer
+from tests.pipeline.hub_server import TOKEN, HubServer, make_client_quick
 
 pytestmark = pytest.mark.slow
 
@@ -33,9 +29,7 @@ class HubRig(Rig):
 
 @pytest.fixture
 def rig(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    quick = {name: getattr(time, name) for name in dir(time)} | {"sleep": lambda seconds: time.sleep(0.01)}
-    monkeypatch.setattr(hub_http, "time", types.SimpleNamespace(**quick))
+    make_client_quick(monkeypatch)
     return HubRig(tmp_path)
 
 

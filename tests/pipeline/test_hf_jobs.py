@@ -2,17 +2,17 @@
 
 import json
 import time
-import types
 import zipfile
 from pathlib import Path
 
-import huggingface_hub.utils._http as hub_http
 import pytest
+from huggingface_hub import JobHardwareInfo
 
 from pipeline.adapters import base_of
 from pipeline.backend import BackendUnreachable, Job
 from pipeline.configs import MODULES
 from pipeline.hf_jobs import HfJobsBackend, requirements
+from pipeline.hub_words import hardware_of
 from pipeline.launch import launch
 from pipeline.monitor import Monitor
 from pipeline.remote_names import folder_id
@@ -23,7 +23,7 @@ from pipeline.run_life import resume
 from pipeline.services import only, open_services
 from storage import runs, versions
 from storage.records import ModelVersion
-from tests.pipeline.hub_server import TOKEN, HubServer
+from tests.pipeline.hub_server import HARDWARE, TOKEN, HubServer, make_client_quick
 from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, rank_all
 
 ROOT = Path(__file__).parents[2]
@@ -39,9 +39,7 @@ def orders(tmp_path):
 
 @pytest.fixture
 def hub(tmp_path, orders, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    quick = {name: getattr(time, name) for name in dir(time)} | {"sleep": lambda seconds: time.sleep(0.01)}
-    monkeypatch.setattr(hub_http, "time", types.SimpleNamespace(**quick))  # the client waits long between its retries
+    make_client_quick(monkeypatch)
     machine = {"PYTHONPATH": str(ROOT), "HUB_JOB_ORDERS": str(orders)}
     with HubServer(tmp_path / "machines", machine, grace=5.0) as server:
         yield server
@@ -326,6 +324,13 @@ def test_use_is_told_while_it_runs(backend, hub, tmp_path, orders):
     assert backend.usage(handle) == "GPU 0: 87 % busy, 6.0 of 24.0 GiB · 3.0 GiB of memory · 1.8 cores busy"
     job_of(hub).stage = "COMPLETED"
     assert backend.usage(handle) == ""
+
+
+def test_several_accelerators_share_what_the_hub_gives_as_one_sum():
+    gpus = {"type": "gpu", "model": "L4", "quantity": "4", "vram": "96 GB", "manufacturer": "Nvidia"}
+    told = HARDWARE[1] | {"accelerator": gpus, "unitLabel": "fortnight"}
+    offered = hardware_of(JobHardwareInfo(**told))
+    assert (offered.accelerators, offered.memory, offered.price) == (4, 24 * 1000**3, None)
 
 
 ENDINGS = [

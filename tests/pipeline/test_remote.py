@@ -338,6 +338,23 @@ def test_a_segment_with_no_offset_is_left_out(place, run):
     assert (run.path / "metrics.jsonl").read_bytes() == b"{}\n"
 
 
+def test_a_new_attempt_removes_what_only_earlier_ones_had(place, run, work):
+    pack(place, run.path)
+    there = prepare(place, work)
+    (there.checkpoints / "old.pt").write_text("old")
+    Upload(place, there, place.read_json("parcel.json")).send_files()
+    again = Place(place.store, place.run, "a2")
+    pack(again, run.path)
+    assert place.pieces() == {} and set(again.pieces()) == {"parcel.json"}
+    assert len(place.store.list(f"{place.run}/blobs/")) == 1  # the data
+
+
+def test_the_job_side_loads_no_torch_no_database_and_no_pages():
+    told = "import pipeline.remote_job, sys; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not set(loaded.split()) & {"torch", "transformers", "duckdb", "gradio", "storage", "ui", "fastapi"}
+
+
 def test_forget_leaves_the_models(place, run):
     pack(place, run.path)
     forget(place)
