@@ -193,6 +193,7 @@ ROUTES = {
         POST /api/v1/runs/{run_id}/resume
         POST /api/v1/runs/{run_id}/again
         GET /api/v1/runs/{run_id}/events
+        GET /api/v1/runs/events
         GET /api/v1/invitations
         POST /api/v1/invitations
         DELETE /api/v1/invitations/{invitation_id}

@@ -203,8 +203,8 @@ def test_a_run_goes_on_when_the_browser_closes_and_can_be_cancelled_from_another
 
 
 def test_live_events_end_for_somebody_who_was_signed_out(bench, browser, jobs, monkeypatch):
-    monkeypatch.setattr("ui.api_runs.HEARTBEAT_EVERY", 1)
-    monkeypatch.setattr("ui.api_runs.LOOK_EVERY", 0.05)
+    monkeypatch.setattr("ui.run_streams.HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr("ui.run_streams.LOOK_EVERY", 0.05)
     campaign = bench.campaign([["one", "two"]])
     with Visit(bench, browser, "lead") as visit:
         run_id = start_generate(visit.open("runs"), campaign.name)
