@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute, Mount
 
 from pipeline.services import Services
-from ui import api_admin, api_annotators, api_campaigns, api_leads, api_quality, api_runs, api_tasks
+from ui import api_admin, api_annotators, api_backends, api_campaigns, api_leads, api_quality, api_runs, api_tasks
 from ui.answering import Desk
 from ui.api_base import ErrorAnswer, handle_errors
 from ui.auth import Auth
@@ -31,7 +31,7 @@ def application(services: Services, auth: Auth, desk: Desk | None = None) -> Fas
     api.state.services, api.state.auth, api.state.desk = services, auth, desk or Desk(services)
     api.state.streams = Streams(services)
     handle_errors(api)
-    for part in (api_annotators, api_campaigns, api_tasks, api_quality, api_leads, api_runs, api_admin):
+    for part in (api_annotators, api_campaigns, api_tasks, api_quality, api_leads, api_runs, api_backends, api_admin):
         api.include_router(part.router)
     return api
 

@@ -11,10 +11,9 @@ from pipeline import run_life
 from pipeline.launch import launch
 from pipeline.preflight import as_json, preflight
 from storage import run_marks
-from storage.runs import runs
 from ui.api_base import BEARER, Body, CheckedRoute, Loop, Who, known_campaign, known_run, needs
 from ui.auth import SCOPE_KEY
-from ui.run_view import curve_rows, detail, matching, summary
+from ui.run_view import Filters, curve_rows, detail, matching, summary
 
 router = APIRouter(route_class=CheckedRoute, tags=["runs"], dependencies=[Security(BEARER)])
 LEAD = needs("lead")
@@ -28,7 +27,7 @@ class NewRun(Body):
 
     kind: str = Field(max_length=40)
     campaign: str | None = Field(None, max_length=200)
-    options: dict[str, float | int | str] = Field({}, max_length=100)
+    options: dict[str, float | int | str | bool] = Field({}, max_length=100)
     models: dict[str, str] = Field({}, max_length=10, description="version names by place: policy, against, reward")
     resources: dict[str, int | str] = Field({}, max_length=10, description="backend, hardware, processes, limits")
     confirmed_cost: float | None = Field(None, ge=0, le=1e6, description=PRICE)
@@ -61,12 +60,13 @@ def list_runs(
     kind: str | None = None,
     campaign: str | None = None,
     state: str | None = None,
+    tag: Annotated[str, Query(max_length=80)] = "",
     search: Annotated[str, Query(max_length=200)] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[dict]:
     """Runs, newest first; search looks in ids, notes and tags."""
-    campaign_id = known_campaign(services, campaign).id if campaign is not None else None
-    found = matching(runs(services.database, kind, campaign_id), search, state)
+    name = known_campaign(services, campaign).name if campaign is not None else None
+    found = matching(services, Filters(search, state, kind, name, tag))
     return [summary(services, one) for one in found[:limit]]
 
 
@@ -89,7 +89,8 @@ async def follow_runs(
 
 @router.post("/runs", status_code=201, openapi_extra=LEAD)
 def start_run(services: Loop, who: Who, wish: NewRun) -> dict:
-    """Queue a run and return at once; 409 where models or data are missing, saying which."""
+    """Queue a run and return at once; 409 where models or data are missing, saying which, and 422 for a price that
+    nobody agreed to."""
     anywhere = wish.kind == "starter" and wish.campaign is None
     campaign_id = None if anywhere else known_campaign(services, wish.campaign).id
     place, price = wish.resources, wish.confirmed_cost

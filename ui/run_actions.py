@@ -14,6 +14,7 @@ from storage.records import InvalidRecord, Person, Run
 from storage.runs import NotResumable, run, runs
 from ui.auth import Auth
 from ui.charts import escape, wrap
+from ui.run_price import Price, dollars, price_of
 from ui.run_view import curve_rows
 
 REFUSALS = (run_life.NotDeletable, NotResumable, InvalidOption, LaunchRefused, InvalidRecord, OSError)
@@ -21,14 +22,17 @@ BESIDE = 3  # runs whose curves are drawn beside the shown one
 
 
 def act(services: Services, auth: Auth, chosen: str | None, event: gr.EventData, request: gr.Request) -> tuple:
-    """A button under the run: resume, again or delete. Returns (the run to show now, words)."""
+    """A button under the run: resume, again, agree (to the price of again) or delete.
+
+    Returns (the run to show now, words).
+    """
     who = auth.require(request, "lead")
     found = run(services.database, chosen or "")
     wish = event._data.get("act") if isinstance(event._data, dict) else None
     if found is None or wish not in ACTS:
         return chosen, wrap('<div class="error">Choose a run first.</div>')
     try:
-        return ACTS[wish](services, found, who)
+        return ACTS[wish](services, found, who, agreed_price(event))
     except REFUSALS as refusal:
         return chosen, wrap(f'<div class="error">{escape(refusal)}</div>')
 
@@ -38,7 +42,10 @@ def _resume(services: Services, found: Run, who: Person) -> tuple[str, str]:
     return found.id, _okay(f"{found.id} is queued again. It goes on from its last checkpoint.")
 
 
-def _again(services: Services, found: Run, who: Person) -> tuple[str, str]:
+def _again(services: Services, found: Run, who: Person, agreed: str) -> tuple[str, str]:
+    price = price_of(services, run_life.resources_again(services, found))
+    if price is not None and price.key != agreed:
+        return found.id, confirmation(price)
     started = run_life.again(services, found, created_by=who.id)
     return started.id, _okay(f"{started.id} is queued: {found.id} once more, on today's data.")
 
@@ -49,7 +56,12 @@ def _delete(services: Services, found: Run, who: Person) -> tuple[str | None, st
     return (left[0].id if left else None), _okay(f"{found.id} and its files are deleted.")
 
 
-ACTS = {"resume": _resume, "again": _again, "delete": _delete}
+ACTS = {
+    "resume": lambda services, found, who, _agreed: _resume(services, found, who),
+    "again": _again,
+    "agree": _again,
+    "delete": lambda services, found, who, _agreed: _delete(services, found, who),
+}
 
 
 def save_marks(
@@ -80,11 +92,32 @@ def others(services: Services, chosen: str | None) -> list[str]:
     return [one.id for one in runs(services.database, found.kind) if one.id != chosen] if found else []
 
 
+def allowed_beside(services: Services, chosen: str | None, wanted: list[str] | None) -> list[str]:
+    """Of the runs that were asked for, up to three of the same kind."""
+    allowed = set(others(services, chosen))
+    return [name for name in dict.fromkeys(wanted or []) if name in allowed][:BESIDE]
+
+
 def curves_beside(services: Services, chosen: str | None, wanted: list[str] | None) -> list[dict]:
     """{"run", "rows"} of up to three other runs of the same kind."""
-    allowed = set(others(services, chosen))
-    picked = [name for name in wanted or [] if name in allowed][:BESIDE]
+    picked = allowed_beside(services, chosen, wanted)
     return [{"run": name, "rows": curve_rows(services, name)} for name in picked]
+
+
+def confirmation(price: Price) -> str:
+    """Asks the lead to agree to what a run can cost."""
+    words = "Start it anyway" if price.most is None else f"Start it for up to {dollars(price.most)}"
+    return wrap(
+        f'<div class="ask"><b>Nothing has started yet.</b> {escape(price.said)}<div class="row spaced">'
+        f'<button type="button" class="main" data-act="agree" data-price="{escape(price.key)}">{escape(words)}</button>'
+        "</div></div>"
+    )
+
+
+def agreed_price(event: gr.EventData) -> str:
+    """The key of the price whose button was clicked, or ""."""
+    data = event._data if isinstance(event._data, dict) else {}
+    return str(data.get("price", ""))[:40] if data.get("act") == "agree" else ""
 
 
 def _okay(words: str) -> str:

@@ -109,6 +109,8 @@ class Streams:
             self._watchers -= Counter(names)  # drops what nobody watches
             if run_id not in self._watchers:
                 self.watched.pop(run_id, None)
+            if "" not in self._watchers:
+                self.going = Going(self.services)  # what it last saw grows old while nobody looks
             if not self._watchers:
                 self._task.cancel()
                 self._task = None

@@ -11,10 +11,11 @@ from pipeline.configs import CONFIGS
 from storage import runs, versions
 from storage.records import ModelVersion
 from tests.ui.leads import HOSTILE, FakeEvent, FakeRequest, new_campaign, new_person, new_run, new_services
+from ui import run_form
 from ui import runs_page as page
 from ui.auth import Auth
 from ui.components import bound
-from ui.run_cards import run_facts, run_list
+from ui.run_cards import run_facts, run_failure, run_list
 from ui.run_view import curve_rows, detail, summary
 
 
@@ -31,7 +32,7 @@ def asked(tmp_path):
 
 def form(**changed) -> list:
     """The option fields of the form with their defaults, some changed."""
-    return [changed.get(f"{kind}_{spec.name}", spec.default) for kind, spec in page.option_fields()]
+    return [changed.get(f"{kind}_{spec.name}", spec.default) for kind, spec in run_form.option_fields()]
 
 
 USUAL = [page.USUAL] * 3
@@ -45,7 +46,7 @@ def test_every_handler_refuses_who_is_no_lead(asked, role):
     event = FakeEvent({"run": run.id})
     calls = [
         lambda: page.open_page(services, auth, request),
-        lambda: page.change_kind(services, auth, "ppo", request),
+        lambda: run_form.change_kind(services, auth, "ppo", request),
         lambda: page.start_run(services, auth, request, "generate", "talk", *USUAL, *form()),
         lambda: page.act_on_list(services, auth, event, request),
         lambda: page.cancel_run(services, auth, event, request),
@@ -59,9 +60,9 @@ def test_every_handler_refuses_who_is_no_lead(asked, role):
 
 
 def test_the_form_has_every_option_with_its_meaning():
-    there = {(kind, spec.name) for kind, spec in page.option_fields()}
+    there = {(kind, spec.name) for kind, spec in run_form.option_fields()}
     assert {kind for kind, _ in there} == set(CONFIGS) and ("ppo", "kl_target") in there
-    assert all(spec.metadata["meaning"] for _, spec in page.option_fields())
+    assert all(spec.metadata["meaning"] for _, spec in run_form.option_fields())
 
 
 def test_a_run_starts_with_the_options_of_its_kind_only(asked):
@@ -111,7 +112,7 @@ def test_the_live_view_starts_with_every_row_in_storage(asked):
     run = new_run(services, "ppo")
     runs.add_metrics(services.database, run.id, [{"step": n, "objective/kl": n / 10} for n in range(50)], 999)
     shown = page.act_on_list(services, auth, FakeEvent({"run": run.id}), request)[2]
-    assert len(shown["rows"]) == 50 and shown["events"] == f"api/v1/runs/{run.id}/events"
+    assert len(shown["rows"]) == 50 and shown["events"] == "api/v1/runs/events"
     assert shown["panels"][1]["title"] == "KL to the reference"
 
 
@@ -137,8 +138,8 @@ def test_a_failed_run_tells_its_sentence_and_the_end_of_its_log_as_text(asked):
     (directory / "error.json").write_text(json.dumps({"kind": "Refused", "message": f"no data {HOSTILE}"}))
     (directory / "log.txt").write_text(f"line\n{HOSTILE}\n")
     runs.set_state(services.database, run.id, "failed", "no data")
-    facts = run_facts(services, run.id)
-    assert "The run failed." in facts and "End of the log" in facts and "<img" not in facts
+    facts = run_failure(services, run.id)
+    assert "The run failed." in facts and "Its log ends with" in facts and "<img" not in facts
 
 
 def test_a_finished_run_tells_its_figures_and_its_version(asked):
@@ -171,4 +172,4 @@ def test_figures_that_json_cannot_say_are_none(asked):
 
 def test_a_bound_handler_shows_gradio_what_is_left_of_it():
     left = inspect.signature(bound(page.refresh, None, None)).parameters
-    assert list(left) == ["chosen", "request", "search", "state"] and left["request"].annotation is gr.Request
+    assert list(left) == ["chosen", "request", "filters"] and left["request"].annotation is gr.Request
