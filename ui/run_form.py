@@ -16,7 +16,7 @@ from pipeline.preflight import Finding, preflight
 from pipeline.resources import Resources
 from pipeline.services import Services
 from pipeline.snapshot import LaunchRefused
-from storage.campaigns import campaign_by_name
+from storage.campaigns import campaign_by_name, campaigns
 from storage.records import Run
 from storage.runs import run
 from storage.versions import versions
@@ -143,7 +143,8 @@ def fill(services: Services, auth: Auth, chosen: str | None, event: gr.EventData
     about, _policy, _against, _reward, *groups = _for_kind(found.kind)
     options = [view["options"].get(s.name, s.default) if one == found.kind else s.default for one, s in option_fields()]
     said = wrap(f'<p class="muted">Filled with the options of {escape(found.id)}. Nothing has started yet.</p>')
-    campaign = gr.Dropdown(value=view["campaign"]) if view["campaign"] else gr.skip()
+    names = [one.name for one in campaigns(services.database)]
+    campaign = gr.Dropdown(choices=names, value=view["campaign"]) if view["campaign"] in names else gr.skip()
     resources = [view["resources"].get(spec.name, spec.default) for spec in RESOURCES]
     resources[0] = resources[0] if resources[0] in services.backends.there else ""
     models = _models(services, found.kind, view["models"])

@@ -48,7 +48,7 @@ def _shown(services: Services, chosen: str | None, filters: tuple = ()) -> tuple
 def _opened(services: Services, chosen: str | None, filters: tuple = ()) -> tuple:
     """What is shown, and the forms below it with the run's own marks. Both are set here and not by a change of the
     State: Gradio tells the browser of such a change only for queued events."""
-    others = gr.Dropdown(choices=run_actions.others(services, chosen), value=[])
+    others = gr.Dropdown(choices=run_actions.others(services, chosen), value=[], multiselect=True)
     return *_shown(services, chosen, filters), *run_actions.marks_of(services, chosen), others, ""
 
 

@@ -8,15 +8,16 @@ import gradio as gr
 import pytest
 
 from pipeline.configs import CONFIGS
-from storage import runs, versions
+from storage import run_marks, runs, versions
 from storage.records import ModelVersion
 from tests.ui.leads import HOSTILE, FakeEvent, FakeRequest, new_campaign, new_person, new_run, new_services
+from tests.ui.priced_backend import add_priced
 from ui import run_form
 from ui import runs_page as page
 from ui.auth import Auth
 from ui.components import bound
 from ui.run_cards import run_facts, run_failure, run_list
-from ui.run_view import curve_rows, detail, summary
+from ui.run_view import Filters, curve_rows, detail, summary
 
 
 @pytest.fixture
@@ -173,3 +174,110 @@ def test_figures_that_json_cannot_say_are_none(asked):
 def test_a_bound_handler_shows_gradio_what_is_left_of_it():
     left = inspect.signature(bound(page.refresh, None, None)).parameters
     assert list(left) == ["chosen", "request", "filters"] and left["request"].annotation is gr.Request
+
+
+def where(**changed) -> list:
+    """The fields of "Where it runs" with their defaults, some changed."""
+    return [changed.get(spec.name, spec.default) for spec in run_form.RESOURCES]
+
+
+def test_a_run_goes_where_the_form_says(asked):
+    services, auth, request = asked
+    values = [*USUAL, *form(), *where(hardware="this machine", processes=2, timeout_minutes=90)]
+    chosen = page.start_run(services, auth, request, "generate", "talk", *values)[1]
+    told = detail(services, runs.run(services.database, chosen))["resources"]
+    assert (told["backend"], told["hardware"], told["processes"], told["timeout_minutes"]) == (
+        "local",
+        "this machine",
+        2,
+        90,
+    )
+    said = page.start_run(services, auth, request, "generate", "talk", *USUAL, *form(), *where(backend="gone"))[0]
+    assert "backend: found gone" in said or "backend: found 'gone'" in said
+
+
+def test_a_priced_run_starts_only_after_the_lead_agreed_to_that_price(asked):
+    services, auth, request = asked
+    add_priced(services)
+    values = [*USUAL, *form(), *where(backend="paid", hardware="a10g-small", timeout_minutes=60)]
+    said = page.start_run(services, auth, request, "generate", "talk", *values)[0]
+    assert "Nothing has started yet" in said and 'data-price="1.5000"' in said
+    for sent in (None, {}, {"act": "agree", "price": "0.1000"}, {"act": "open", "price": "1.5000"}):
+        assert "Nothing" in page.agree(services, auth, FakeEvent(sent), request, "generate", "talk", *values)[0]
+    assert runs.runs(services.database) == []
+    agreed = FakeEvent({"act": "agree", "price": "1.5000"})
+    chosen = page.agree(services, auth, agreed, request, "generate", "talk", *values)[1]
+    assert detail(services, runs.run(services.database, chosen))["resources"]["backend"] == "paid"
+    again = page.act_on_run(services, auth, chosen, FakeEvent({"act": "again"}), request)
+    assert "Nothing has started yet" in again[0] and len(runs.runs(services.database)) == 1
+    page.act_on_run(services, auth, chosen, agreed, request)
+    assert len(runs.runs(services.database)) == 2
+
+
+def test_a_price_that_is_not_known_is_asked_about_too(asked):
+    services, auth, request = asked
+    add_priced(services).fault = "paid: no answer"
+    values = [*USUAL, *form(), *where(backend="paid")]
+    said = page.start_run(services, auth, request, "generate", "talk", *values)[0]
+    assert "is not known" in said and "Start it anyway" in said and runs.runs(services.database) == []
+
+
+def test_the_form_can_be_filled_with_the_options_of_a_run(asked):
+    services, auth, request = asked
+    values = [*USUAL, *form(generate_k=3), *where(processes=2)]
+    chosen = page.start_run(services, auth, request, "generate", "talk", *values)[1]
+    filled = run_form.fill(services, auth, chosen, FakeEvent({"act": "change"}), request)
+    count = len(list(run_form.option_fields()))
+    options = dict(zip(run_form.option_fields(), filled[-count - len(run_form.RESOURCES) :], strict=False))
+    assert filled[2] == "generate" and filled[5].value == "starter"
+    assert next(value for (kind, spec), value in options.items() if (kind, spec.name) == ("generate", "k")) == 3
+    assert filled[-len(run_form.RESOURCES) :][2] == 2 and len(runs.runs(services.database)) == 1
+
+
+def test_the_list_can_be_filtered(asked):
+    services, auth, request = asked
+    campaign, _ = new_campaign(services, "other")
+    one, other = new_run(services, "dpo", campaign.id), new_run(services, "reward")
+    run_marks.set_tags(services.database, other.id, ["sweep"])
+    runs.set_state(services.database, other.id, "failed")
+
+    def listed(**filters) -> set[str]:
+        shown = page.refresh(services, auth, None, request, *vars(Filters(**filters)).values())[0]
+        return {run.id for run in (one, other) if run.id in shown}
+
+    assert listed() == {one.id, other.id} and listed(kind="dpo") == listed(campaign="other") == {one.id}
+    assert listed(tag="sweep") == listed(state="failed") == listed(search="SWEEP") == {other.id}
+    assert listed(tag="sweep", kind="dpo") == listed(campaign="gone") == set()
+
+
+def test_runs_side_by_side_have_their_differences_first(asked):
+    services, auth, request = asked
+    first, other = [
+        page.start_run(services, auth, request, "generate", "talk", *USUAL, *form(generate_k=k))[1] for k in (2, 3)
+    ]
+    shown, differ = page.compare(services, auth, first, [other, "nonsense", other], request)
+    assert [one["run"] for one in shown["beside"]] == [other]
+    marked, same = differ.split("<details>")
+    assert "≠</span> k</th><td>2</td><td>3</td>" in marked and "temperature" in same
+    assert page.compare(services, auth, first, [], request)[1] == ""
+
+
+def test_a_silent_run_is_pointed_out(asked):
+    services, *_ = asked
+    run = new_run(services)
+    for state in ("starting", "running"):
+        run = runs.set_state(services.database, run.id, state)
+    status = {"phase": "running", "step": 1, "total": 9, "message": "", "heartbeat": run.changed.timestamp() - 600}
+    (services.directory(run) / "status.json").write_text(json.dumps(status))
+    assert "silent for 10 min" in run_list(services, run.id)
+
+
+def test_the_last_lines_stand_beside_the_reason_once(asked):
+    services, *_ = asked
+    run = new_run(services)
+    lines = [f"line {n}" for n in range(30)]
+    (services.directory(run) / "log.txt").write_text("\n".join(lines))
+    reason = "the process was killed; its log ends with:\n" + "\n".join(lines[-12:])
+    runs.set_state(services.database, run.id, "failed", reason)
+    shown = run_failure(services, run.id)
+    assert shown.count("line 29") == 1 and "line 22" in shown and "line 21" not in shown

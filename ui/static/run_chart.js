@@ -43,7 +43,7 @@ function take() {
   if (!run) return connect();
   draw();
   connect();
-  if (another && window.innerWidth < 760) element.scrollIntoView({ behavior: 'smooth' });
+  if (another && window.innerWidth < 760) (document.querySelector('#run-failure .lead') ?? element).scrollIntoView({ behavior: 'smooth' }); // a failure stands above
   const address = new URL(location.href);
   if (address.searchParams.get('run') !== value.run.run) { address.searchParams.set('run', value.run.run); history.replaceState(history.state, '', address); }
 }
