@@ -8,6 +8,7 @@ import gradio as gr
 import pytest
 
 from pipeline.configs import CONFIGS
+from pipeline.services import Heard
 from storage import run_marks, runs, versions
 from storage.records import ModelVersion
 from tests.ui.leads import HOSTILE, FakeEvent, FakeRequest, new_campaign, new_person, new_run, new_services
@@ -265,11 +266,9 @@ def test_runs_side_by_side_have_their_differences_first(asked):
 def test_a_silent_run_is_pointed_out(asked):
     services, *_ = asked
     run = new_run(services)
-    for state in ("starting", "running"):
-        run = runs.set_state(services.database, run.id, state)
-    status = {"phase": "running", "step": 1, "total": 9, "message": "", "heartbeat": run.changed.timestamp() - 600}
-    (services.directory(run) / "status.json").write_text(json.dumps(status))
+    services.heard[run.id] = Heard("Its process runs, but has said nothing.", 600.0)
     assert "silent for 10 min" in run_list(services, run.id)
+    assert summary(services, run)["notice"] == "Its process runs, but has said nothing."
 
 
 def test_the_last_lines_stand_beside_the_reason_once(asked):

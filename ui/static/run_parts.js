@@ -28,8 +28,8 @@ function drawHead() {
   at('cancel').disabled = Boolean(run.cancelling);
   at('campaign').textContent = [run.campaign, run.slot && `on ${run.slot}`].filter(Boolean).join(' · ');
   at('tags').replaceChildren(...(run.tags || []).map((tag) => make('span', { class: 'chip' }, tag)));
-  at('silent').hidden = !run.silent;
-  at('silent').textContent = run.silent ? `Its process runs, but it has said nothing for ${Charts.duration(run.silent)}. If its log does not move either, cancel it and resume it from its checkpoint.` : '';
+  at('silent').hidden = !run.notice;
+  at('silent').textContent = run.notice ? run.notice + (run.silent ? ' If its log does not move either, cancel it and resume it from its checkpoint.' : '') : '';
   at('cancel').textContent = run.cancelling ? 'Cancelling…' : 'Cancel run';
   at('progress').hidden = ended(run);
   const share = Math.round(100 * Math.min(1, run.total ? run.step / run.total : 0));
