@@ -22,7 +22,7 @@ def _card(view: Mapping) -> str:
     ends = f"A run ends after {duration(60 * limit)} unless told otherwise." if limit else "A run has no time limit."
     waiting = f"<p>{len(view['waiting'])} waiting: {_links(view['waiting'])}</p>" if view["waiting"] else ""
     return (
-        f'<section class="card"><div class="row"><h3>{escape(view["name"])}</h3>{chips}<span class="grow"></span>'
+        f'<section class="card"><div class="row"><h2>{escape(view["name"])}</h2>{chips}<span class="grow"></span>'
         f'<button type="button" data-act="check" data-backend="{escape(view["name"])}" '
         f'aria-label="Check {escape(view["name"])}">Check now</button></div>'
         f'<p class="muted">{escape(view["about"])} {ends}</p>{_slots(view["slots"])}{waiting}{_check(view["check"])}'
@@ -36,7 +36,7 @@ def _missing(view: Mapping) -> str:
         for one in view["settings"]
     )
     return (
-        f'<section class="card quiet"><div class="row"><h3>{escape(view["name"])}</h3>{chip("not configured")}</div>'
+        f'<section class="card quiet"><div class="row"><h2>{escape(view["name"])}</h2>{chip("not configured")}</div>'
         f'<p class="muted">{escape(view["about"])} Set these where RankLoop is started, then start it again:</p>'
         f'<table class="facts">{rows}</table></section>'
     )

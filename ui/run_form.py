@@ -12,7 +12,7 @@ import gradio as gr
 from pipeline.backend import Backends
 from pipeline.configs import CONFIGS, InvalidOption
 from pipeline.launch import NEEDED, OPTIONAL, launch
-from pipeline.preflight import Finding, preflight
+from pipeline.preflight import preflight
 from pipeline.resources import Resources
 from pipeline.services import Services
 from pipeline.snapshot import LaunchRefused
@@ -21,7 +21,6 @@ from storage.records import Run
 from storage.runs import run
 from storage.versions import versions
 from ui.auth import Auth
-from ui.backends_page import hardware_field
 from ui.charts import escape, wrap
 from ui.components import Panel
 from ui.run_actions import confirmation
@@ -98,19 +97,26 @@ def meaning(kind: str) -> str:
 
 
 def change_backend(services: Services, auth: Auth, name: str | None, request: gr.Request):
-    """The hardware of the chosen backend."""
+    """The slots of the chosen backend."""
     auth.require(request, "lead")
-    return hardware_field(services, name or None)
+    known = name if name in services.backends.there else services.backends.usual
+    return gr.Dropdown(choices=_slots(services.backends, known), value="")
 
 
-def start(services: Services, who: int, wish: Wish, agreed: str = "") -> tuple[str, Run | None]:
+def _slots(backends: Backends, name: str) -> list[tuple[str, str]]:
+    """What a run may ask for: any slot of the backend, or one by its name."""
+    return [("the next free one", ""), *((slot, slot) for slot in dict.fromkeys(backends.there[name].slots()))]
+
+
+def start(services: Services, who: int, wish: Wish, confirmed: float | None = None) -> tuple[str, Run | None]:
     """Queue the run and return it with words for the page; without it where it is refused or its price is to be
-    confirmed. agreed: the key of the price that the lead has confirmed."""
+    agreed to. confirmed: the dollars that the lead has agreed to."""
     try:
-        price = price_of(services, wish.resources)
-        if price is not None and price.key != agreed:
-            return confirmation(price), None
-        made = launch(services, wish.kind, wish.campaign, wish.options, wish.models, who, wish.resources)
+        price = price_of(services, wish.kind, wish.resources)
+        if price is not None and not price.agreed(confirmed):
+            return confirmation(price, "agree"), None
+        asked = (wish.kind, wish.campaign, wish.options, wish.models, who, wish.resources)
+        made = launch(services, *asked, confirmed_cost=confirmed)
     except (InvalidOption, LaunchRefused) as refusal:
         return wrap(f'<div class="error">{escape(refusal)}</div>'), None
     said = f'<div class="okay">Run <b>{escape(made.id)}</b> is queued. It goes on when you close this page.</div>'
@@ -121,12 +127,7 @@ def check_run(services: Services, auth: Auth, request: gr.Request, kind: str, ca
     """What starting it now would meet; starts nothing."""
     auth.require(request, "lead")
     wish = wish_of(services, kind, campaign, values)
-    found = preflight(services, wish.kind, wish.campaign, wish.options, wish.models)
-    try:
-        price = price_of(services, wish.resources)
-    except InvalidOption as refusal:
-        return findings([Finding("problem", "wish", str(refusal)), *found])
-    return findings([Finding("warning", "cost", price.said), *found] if price else found)
+    return findings(preflight(services, wish.kind, wish.campaign, wish.options, wish.models, wish.resources))
 
 
 def fill(services: Services, auth: Auth, chosen: str | None, event: gr.EventData, request: gr.Request):
@@ -146,7 +147,9 @@ def fill(services: Services, auth: Auth, chosen: str | None, event: gr.EventData
     names = [one.name for one in campaigns(services.database)]
     campaign = gr.Dropdown(choices=names, value=view["campaign"]) if view["campaign"] in names else gr.skip()
     resources = [view["resources"].get(spec.name, spec.default) for spec in RESOURCES]
-    resources[0] = resources[0] if resources[0] in services.backends.there else ""
+    where = resources[0] if resources[0] in services.backends.there else services.backends.usual
+    slots = _slots(services.backends, where)
+    resources[:2] = where, gr.Dropdown(choices=slots, value=resources[1] if (resources[1],) * 2 in slots else "")
     models = _models(services, found.kind, view["models"])
     return (gr.Accordion(open=True), said, found.kind, campaign, about, *models, *groups, *options, *resources)
 
@@ -217,9 +220,8 @@ def _resource(spec: Field, backends: Backends) -> gr.Number | gr.Dropdown | gr.C
         names = [(f"the usual one ({backends.usual})", ""), *backends.there]
         return gr.Dropdown(names, value="", label=label, info=info, min_width=200, elem_id="run-backend")
     if spec.name == "hardware":
-        slots = list(dict.fromkeys(backends.there[backends.usual].slots()))
-        first = [("the next free one", ""), *slots]
-        return gr.Dropdown(first, value="", label=label, info=info, min_width=200, allow_custom_value=True)
+        slots = _slots(backends, backends.usual)
+        return gr.Dropdown(slots, value="", label=label, info=info, min_width=200)
     return field_of(spec)
 
 

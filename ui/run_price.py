@@ -1,43 +1,44 @@
-"""What a run can cost at most, and whether the lead has agreed to it. Asks the backend where its prices are old."""
+"""What a run can cost at most, as a lead is asked to agree to it; `launch` refuses what nobody agreed to.
+
+Asks the backend where its prices are old, and waits for it for a while only.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pipeline.configs import InvalidOption
-from pipeline.resources import make_resources
+from pipeline.placing import CENT, placed
 from pipeline.services import Services
+from pipeline.snapshot import LaunchRefused
 from ui.backend_checks import PriceUnknown, checks_of
 
 
 @dataclass(frozen=True)
 class Price:
-    """The most that a run can cost in dollars (None = not known), in a sentence, and as the key to agree to it."""
+    """The most that a run can cost, in dollars, and in a sentence."""
 
-    most: float | None
+    most: float
     said: str
 
-    @property
-    def key(self) -> str:
-        """What somebody who agrees sends back: another price has another key."""
-        return "unknown" if self.most is None else f"{self.most:.4f}"
+    def agreed(self, confirmed: float | None) -> bool:
+        """Whether somebody who confirmed so many dollars has agreed to it."""
+        return confirmed is not None and confirmed >= self.most - CENT
 
 
-def price_of(services: Services, resources: Mapping) -> Price | None:
+def price_of(services: Services, kind: str, resources: Mapping) -> Price | None:
     """The price of a run with these resources; None where it costs nothing.
 
-    Raises InvalidOption, also for a backend that is not configured, and for a price that no time limit bounds.
+    Raises InvalidOption for resources that cannot be had and for a price that no time limit bounds, LaunchRefused
+    where the backend cannot be asked.
     """
-    wanted = make_resources(resources)
-    wanted = replace(wanted, backend=wanted.backend or services.backends.usual)
-    backend = services.backends.there.get(wanted.backend)
-    if backend is None:
-        raise InvalidOption("backend", wanted.backend, "one of " + ", ".join(services.backends.there))
+    wanted = placed(services, kind, resources)
+    backend = services.backends.of(wanted)
     if not backend.remote:
         return None
     try:
         most = checks_of(services).most(wanted)
     except PriceUnknown as unknown:
-        return Price(None, f"{unknown}.")
+        raise LaunchRefused(f"{unknown}; try again, or choose another backend") from None
     if most is None:
         return None
     minutes = wanted.timeout_minutes or backend.usual_timeout

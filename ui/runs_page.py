@@ -71,7 +71,7 @@ def agree(
     """Queue the run whose price the lead has agreed to."""
     who = auth.require(request, "lead")
     wish = run_form.wish_of(services, kind, campaign, values)
-    said, made = run_form.start(services, who.id, wish, run_actions.agreed_price(event))
+    said, made = run_form.start(services, who.id, wish, run_actions.confirmed_cost(event))
     return said, *(_opened(services, made.id) if made else [gr.skip()] * 10)
 
 

@@ -306,19 +306,19 @@ def test_backends_are_listed_and_checked(loop):
     assert client.post("/backends/gone/check").status_code == 404
 
 
-def test_a_run_that_costs_money_starts_over_http_once_its_price_was_sent_back(loop):
+def test_a_run_that_costs_money_starts_over_http_once_its_price_was_agreed_to(loop):
     add_priced(loop.services)
     versions.register_version(loop.database, ModelVersion("starter", "policy", "/models/starter"))
     new_campaign(loop.services)
     client = loop.client("lead")
     wish = {"kind": "generate", "resources": {"backend": "paid", "hardware": "a10g-small", "timeout_minutes": 30}}
     refused = client.post("/runs", json=wish)
-    assert refused.status_code == 409 and '"0.7500"' in refused.json()["error"]["expected"]
-    made = client.post("/runs", json=wish | {"price": "0.7500"})
+    assert refused.status_code == 422 and "at least 0.75 dollars" in refused.json()["error"]["expected"]
+    made = client.post("/runs", json=wish | {"confirmed_cost": 0.75})
     assert made.status_code == 201
     path = f"/runs/{made.json()['run']}"
     assert client.get(path).json()["resources"]["backend"] == "paid"
-    assert client.post(f"{path}/again", json={}).status_code == 409
+    assert client.post(f"{path}/again", json={}).status_code == 422
     again = client.post(f"{path}/again", json={"resources": {"backend": "local", "hardware": ""}})
     assert client.get(f"/runs/{again.json()['run']}").json()["resources"]["backend"] == "local"
 

@@ -184,15 +184,10 @@ def where(**changed) -> list:
 
 def test_a_run_goes_where_the_form_says(asked):
     services, auth, request = asked
-    values = [*USUAL, *form(), *where(hardware="this machine", processes=2, timeout_minutes=90)]
+    values = [*USUAL, *form(), *where(hardware="this machine", timeout_minutes=90)]
     chosen = page.start_run(services, auth, request, "generate", "talk", *values)[1]
     told = detail(services, runs.run(services.database, chosen))["resources"]
-    assert (told["backend"], told["hardware"], told["processes"], told["timeout_minutes"]) == (
-        "local",
-        "this machine",
-        2,
-        90,
-    )
+    assert (told["backend"], told["hardware"], told["timeout_minutes"]) == ("local", "this machine", 90)
     said = page.start_run(services, auth, request, "generate", "talk", *USUAL, *form(), *where(backend="gone"))[0]
     assert "backend: found gone" in said or "backend: found 'gone'" in said
 
@@ -203,7 +198,7 @@ def test_a_priced_run_starts_only_after_the_lead_agreed_to_that_price(asked):
     values = [*USUAL, *form(), *where(backend="paid", hardware="a10g-small", timeout_minutes=60)]
     said = page.start_run(services, auth, request, "generate", "talk", *values)[0]
     assert "Nothing has started yet" in said and 'data-price="1.5000"' in said
-    for sent in (None, {}, {"act": "agree", "price": "0.1000"}, {"act": "open", "price": "1.5000"}):
+    for sent in (None, {}, {"act": "agree", "price": "0.1000"}, {"act": "agree", "price": "much"}, {"price": 9}):
         assert "Nothing" in page.agree(services, auth, FakeEvent(sent), request, "generate", "talk", *values)[0]
     assert runs.runs(services.database) == []
     agreed = FakeEvent({"act": "agree", "price": "1.5000"})
@@ -211,28 +206,30 @@ def test_a_priced_run_starts_only_after_the_lead_agreed_to_that_price(asked):
     assert detail(services, runs.run(services.database, chosen))["resources"]["backend"] == "paid"
     again = page.act_on_run(services, auth, chosen, FakeEvent({"act": "again"}), request)
     assert "Nothing has started yet" in again[0] and len(runs.runs(services.database)) == 1
-    page.act_on_run(services, auth, chosen, agreed, request)
+    page.act_on_run(services, auth, chosen, FakeEvent({"act": "again", "price": "1.5000"}), request)
     assert len(runs.runs(services.database)) == 2
 
 
-def test_a_price_that_is_not_known_is_asked_about_too(asked):
+def test_a_run_whose_price_cannot_be_asked_does_not_start(asked):
     services, auth, request = asked
     add_priced(services).fault = "paid: no answer"
     values = [*USUAL, *form(), *where(backend="paid")]
     said = page.start_run(services, auth, request, "generate", "talk", *values)[0]
-    assert "is not known" in said and "Start it anyway" in said and runs.runs(services.database) == []
+    assert "what the run may cost is not known" in said and runs.runs(services.database) == []
 
 
 def test_the_form_can_be_filled_with_the_options_of_a_run(asked):
     services, auth, request = asked
-    values = [*USUAL, *form(generate_k=3), *where(processes=2)]
+    values = [*USUAL, *form(generate_k=3), *where(timeout_minutes=7)]
     chosen = page.start_run(services, auth, request, "generate", "talk", *values)[1]
     filled = run_form.fill(services, auth, chosen, FakeEvent({"act": "change"}), request)
     count = len(list(run_form.option_fields()))
     options = dict(zip(run_form.option_fields(), filled[-count - len(run_form.RESOURCES) :], strict=False))
     assert filled[2] == "generate" and filled[5].value == "starter"
     assert next(value for (kind, spec), value in options.items() if (kind, spec.name) == ("generate", "k")) == 3
-    assert filled[-len(run_form.RESOURCES) :][2] == 2 and len(runs.runs(services.database)) == 1
+    names = [spec.name for spec in run_form.RESOURCES]
+    told = dict(zip(names, filled[-len(names) :], strict=True))
+    assert told["timeout_minutes"] == 7 and len(runs.runs(services.database)) == 1
 
 
 def test_the_list_can_be_filtered(asked):
