@@ -181,6 +181,19 @@ def metrics_offset(database: Database, run_id: str) -> int:
         return _metrics_offset(cursor, run_id)
 
 
+def metrics_count(database: Database, run_id: str) -> int:
+    """How many lines of metrics are in."""
+    with database.read() as cursor:
+        return cursor.execute("SELECT count(*) FROM run_metric WHERE run_id = ?", [run_id]).fetchall()[0][0]
+
+
+def changes_told(database: Database) -> int:
+    """A number that grows whenever any run changes: a new one, a state, a note, a tag, a deletion."""
+    query = "SELECT (SELECT count(*) FROM run_event) + (SELECT count(*) FROM run_mark)"
+    with database.read() as cursor:
+        return cursor.execute(query).fetchall()[0][0]
+
+
 def metrics(database: Database, run_id: str, after: int = 0) -> list[dict]:
     """The lines of metrics taken in but for the first `after`, in the order of the file; each has step and time."""
     query = "SELECT line FROM run_metric WHERE run_id = ? ORDER BY batch_end, position OFFSET ?"

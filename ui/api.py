@@ -11,6 +11,7 @@ from pipeline.services import Services
 from ui import (
     api_admin,
     api_annotators,
+    api_backends,
     api_campaigns,
     api_leads,
     api_quality,
@@ -21,6 +22,7 @@ from ui import (
 from ui.answering import Desk
 from ui.api_base import ErrorAnswer, handle_errors
 from ui.auth import Auth
+from ui.run_streams import Streams
 
 PREFIX = "/api/v1"
 DESCRIPTION = """Claim tasks and send rankings; for leads also files, runs, versions and reports.
@@ -37,9 +39,10 @@ def application(services: Services, auth: Auth, desk: Desk | None = None) -> Fas
         title="RankLoop", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None, responses=errors
     )
     api.state.services, api.state.auth, api.state.desk = services, auth, desk or Desk(services)
+    api.state.streams = Streams(services)
     handle_errors(api)
-    parts = (api_annotators, api_campaigns, api_tasks, api_quality, api_leads, api_runs, api_versions, api_admin)
-    for part in parts:
+    parts = (api_annotators, api_campaigns, api_tasks, api_quality, api_leads, api_runs, api_backends, api_versions)
+    for part in (*parts, api_admin):
         api.include_router(part.router)
     return api
 

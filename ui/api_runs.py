@@ -1,35 +1,22 @@
 """Runs over HTTP: start, list, read, cancel, and follow one live by server-sent events."""
 
-import asyncio
-import json
-import time
-from collections.abc import AsyncIterator
-from functools import lru_cache
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query, Request, Response, Security
+from fastapi import APIRouter, Header, HTTPException, Query, Request, Response, Security
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from pipeline import run_life
 from pipeline.launch import WITHOUT_CAMPAIGN, launch
 from pipeline.preflight import as_json, preflight
-from pipeline.run_directory import RunDirectory
-from pipeline.services import Services
 from storage import run_marks
-from storage.records import ENDED_STATES
-from storage.runs import metrics_offset, run, runs
 from ui.api_base import BEARER, Body, CheckedRoute, Loop, Who, known_campaign, known_run, needs
 from ui.auth import SCOPE_KEY
-from ui.run_view import curve_rows, detail, matching, summary
+from ui.run_view import Filters, curve_rows, detail, matching, summary
 
 router = APIRouter(route_class=CheckedRoute, tags=["runs"], dependencies=[Security(BEARER)])
 LEAD = needs("lead")
-LOOK_EVERY = 1.0  # seconds between two looks at storage
-LOG_EVERY = 5.0  # seconds for which one reading of a log serves everybody
-CLOCKS = ("elapsed", "remaining", "starts_in", "ends_in", "silent")
-HEARTBEAT_EVERY = 10  # looks without news until a comment keeps the connection open and the role is asked again
 
 
 PRICE = "dollars that the lead agreed to: at least what one start can cost, where the backend has a price"
@@ -40,7 +27,7 @@ class NewRun(Body):
 
     kind: str = Field(max_length=40)
     campaign: str | None = Field(None, max_length=200)
-    options: dict[str, float | int | str] = Field({}, max_length=100)
+    options: dict[str, float | int | str | bool] = Field({}, max_length=100)
     models: dict[str, str] = Field({}, max_length=10, description="version names by place: policy, against, reward")
     resources: dict[str, int | str] = Field({}, max_length=10, description="backend, hardware, processes, limits")
     confirmed_cost: float | None = Field(None, ge=0, le=1e6, description=PRICE)
@@ -73,18 +60,37 @@ def list_runs(
     kind: str | None = None,
     campaign: str | None = None,
     state: str | None = None,
+    tag: Annotated[str, Query(max_length=80)] = "",
     search: Annotated[str, Query(max_length=200)] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[dict]:
     """Runs, newest first; search looks in ids, notes and tags."""
-    campaign_id = known_campaign(services, campaign).id if campaign is not None else None
-    found = matching(runs(services.database, kind, campaign_id), search, state)
+    name = known_campaign(services, campaign).name if campaign is not None else None
+    found = matching(services, Filters(search, state, kind, name, tag))
     return [summary(services, one) for one in found[:limit]]
+
+
+@router.get("/runs/events", openapi_extra=LEAD, response_class=StreamingResponse)
+async def follow_runs(
+    request: Request,
+    services: Loop,
+    run: Annotated[str, Query(max_length=80)] = "",
+    after: Annotated[int, Query(ge=0, lt=2**60)] = 0,
+    last_event_id: Annotated[str | None, Header()] = None,
+):
+    """The events of one run, and `runs` ({changes, going}) when any run changes: all that the page shows live.
+
+    Goes on after the run's end. changes grows with every change; going: how far each unfinished run is.
+    """
+    if run:
+        await to_thread.run_sync(known_run, services, run)
+    return _streamed(request, run, _known(after, last_event_id), whole_list=True)
 
 
 @router.post("/runs", status_code=201, openapi_extra=LEAD)
 def start_run(services: Loop, who: Who, wish: NewRun) -> dict:
-    """Queue a run and return at once; 409 where models or data are missing, saying which."""
+    """Queue a run and return at once; 409 where models or data are missing, saying which, and 422 for a price that
+    nobody agreed to."""
     anywhere = wish.kind in WITHOUT_CAMPAIGN and wish.campaign is None
     campaign_id = None if anywhere else known_campaign(services, wish.campaign).id
     place, price = wish.resources, wish.confirmed_cost
@@ -106,9 +112,9 @@ def read_run(services: Loop, run_id: str) -> dict:
 
 
 @router.get("/runs/{run_id}/metrics", openapi_extra=LEAD)
-def read_metrics(services: Loop, run_id: str) -> list[dict]:
-    """Every metric row taken in so far; each has step and time."""
-    return curve_rows(services, known_run(services, run_id).id)
+def read_metrics(services: Loop, run_id: str, after: Annotated[int, Query(ge=0, lt=2**60)] = 0) -> list[dict]:
+    """The metric rows taken in so far but for the first `after`; each has step and time."""
+    return curve_rows(services, known_run(services, run_id).id, after)
 
 
 @router.post("/runs/{run_id}/cancel", openapi_extra=LEAD)
@@ -158,79 +164,38 @@ async def follow_run(
     request: Request,
     services: Loop,
     run_id: str,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**60)] = 0,
     last_event_id: Annotated[str | None, Header()] = None,
 ):
-    """Server-sent events: `rows` ({from, rows}: metric rows from that position), `run` (its summary), `end`.
+    """Server-sent events: `rows` ({from, rows}: metric rows from that position), `run` (its summary), `log`, `end`.
 
     A reconnecting browser sends Last-Event-ID, the number of rows it has, and gets the rest.
     """
     await to_thread.run_sync(known_run, services, run_id)
-    known = int(last_event_id) if last_event_id and last_event_id.isdecimal() else after
-    headers = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
-    return StreamingResponse(events(request, services, run_id, known), media_type="text/event-stream", headers=headers)
+    return _streamed(request, run_id, _known(after, last_event_id))
 
 
-async def events(request: Request, services: Services, run_id: str, known: int) -> AsyncIterator[str]:
-    """The stream's pieces until the run has ended, the reader has gone or may no longer read."""
-    offset, told, logged, quiet = -1, None, None, 0
-    while True:
-        rows, offset, view = await to_thread.run_sync(look, services, run_id, known, offset)
-        quiet += 1
-        if rows:
-            yield event("rows", {"from": known, "rows": rows}, known + len(rows))
-            known, quiet = known + len(rows), 0
-        if (news := _without_clock(view)) != told:
-            yield event("run", view)
-            told, quiet = news, 0
-        if (said := await to_thread.run_sync(behind, services, run_id)) != logged:
-            yield event("log", said)
-            logged = said
-        if view["state"] in ENDED_STATES:
-            yield event("end", {"state": view["state"]})
-            return
-        if quiet >= HEARTBEAT_EVERY:
+def _streamed(request: Request, run_id: str, known: int, whole_list: bool = False) -> StreamingResponse:
+    """The answer that goes on while its reader may read it."""
+
+    async def may_still() -> bool:
+        try:
             await to_thread.run_sync(request.app.state.auth.require_http, _asked_again(request), "lead")
-            yield ": still here\n\n"
-            quiet = 0
-        await asyncio.sleep(LOOK_EVERY)
+        except HTTPException:
+            return False
+        return True
+
+    pieces = request.app.state.streams.follow(run_id, known, may_still, whole_list)
+    headers = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+    return StreamingResponse(pieces, media_type="text/event-stream", headers=headers)
 
 
-def look(services: Services, run_id: str, known: int, offset: int) -> tuple[list[dict], int, dict]:
-    """Rows after the known ones (read only when bytes came in), the new offset, and the run's summary.
-
-    The state is read first: rows that came in before it was `succeeded` are then in the same look.
-    """
-    found = run(services.database, run_id)
-    now = metrics_offset(services.database, run_id)
-    rows = curve_rows(services, run_id, known) if now != offset else []
-    return rows, now, summary(services, found)
-
-
-def behind(services: Services, run_id: str) -> dict:
-    """The end of the log and what the job uses; one reading serves all who watch within a few seconds."""
-    return _behind(services, run_id, int(time.monotonic() / LOG_EVERY))
-
-
-@lru_cache(64)
-def _behind(services: Services, run_id: str, _moment: int) -> dict:
-    found = run(services.database, run_id)
-    tail = RunDirectory(services.directory(found)).log_tail(20)
-    use = services.backend_of(found).usage(found.handle) if found.handle and found.state == "running" else ""
-    return {"tail": tail, "use": use}
+def _known(after: int, last_event_id: str | None) -> int:
+    """How many rows a reader has: what it was told last goes before what it asked for at first."""
+    given = last_event_id or ""
+    return int(given) if given.isascii() and given.isdecimal() and len(given) < 16 else after
 
 
 def _asked_again(request: Request) -> Request:
     """The request without what was remembered of its sender, who may have signed out since."""
     return Request({name: value for name, value in request.scope.items() if name != SCOPE_KEY})
-
-
-def _without_clock(view: dict) -> dict:
-    """What makes a summary news; the clock runs in the browser too."""
-    return {name: value for name, value in view.items() if name not in CLOCKS}
-
-
-def event(name: str, data: dict, number: int | None = None) -> str:
-    """One server-sent event; JSON has no raw line breaks, so one data line is enough."""
-    identity = f"id: {number}\n" if number is not None else ""
-    return f"{identity}event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

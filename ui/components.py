@@ -33,9 +33,9 @@ class Panel(gr.HTML):
 
 
 class RunChart(gr.HTML):
-    """One run's head, curves and samples, live. Value: see `live`; None shows that no run is chosen.
+    """One run's head, curves and samples, live. Value: see `live`; without a run it says that none is chosen.
 
-    Sends `cancel` and `ended`, each with {"run": id}.
+    Sends `cancel` and `ended`, each with {"run": id}, and `listed` when any run has changed.
     """
 
     def __init__(self, value: dict | None = None, **settings):
@@ -43,7 +43,7 @@ class RunChart(gr.HTML):
             value,
             html_template=asset("run_chart.html"),
             css_template=asset("lead.css"),
-            js_on_load=asset("charts.js") + asset("run_chart.js"),
+            js_on_load="".join(map(asset, ("charts.js", "run_parts.js", "run_curves.js", "run_chart.js"))),
             apply_default_css=False,
             **settings,
         )
@@ -52,13 +52,16 @@ class RunChart(gr.HTML):
         return {"type": "object"}
 
 
-def live(run: Mapping, rows: list[dict], panels: list[dict], beside: Sequence[dict] = ()) -> dict:
+def live(
+    run: Mapping | None, rows: list[dict], panels: list[dict], beside: Sequence[dict] = (), changes: int = 0
+) -> dict:
     """The value of a RunChart; beside: {"run", "rows"} of other runs whose curves are drawn too.
 
-    The nonce makes the browser notice a value that is equal to the last one.
+    changes: how often any run had changed, so that the stream need not tell it again. The nonce makes the browser
+    notice a value that is equal to the last one.
     """
-    value = {"run": run, "rows": rows, "panels": panels, "beside": list(beside)}
-    return value | {"events": f"api/v1/runs/{run['run']}/events", "nonce": secrets.token_hex(4)}
+    value = {"run": run, "rows": rows, "panels": panels, "beside": list(beside), "changes": changes}
+    return value | {"events": "api/v1/runs/events", "nonce": secrets.token_hex(4)}
 
 
 def action(words: str, elem_id: str) -> gr.Button:

@@ -16,6 +16,7 @@ PAGES = (  # path, title, the role it needs
     ("work", "My work", "annotator"),
     ("campaigns", "Campaigns", "lead"),
     ("runs", "Runs", "lead"),
+    ("backends", "Backends", "lead"),
     ("leaderboard", "Leaderboard", "reviewer"),
     ("people", "People", "lead"),
 )

@@ -5,12 +5,14 @@ Reads storage and the run directory; changes nothing. Times are seconds; a figur
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.estimates import UNKNOWN, estimate, steps_left
+from pipeline.resources import plain, resources_of
 from pipeline.run_directory import RunDirectory
 from pipeline.services import NOTHING_HEARD, Services
-from storage.campaigns import campaign, campaigns
+from storage.campaigns import campaign, campaign_by_name, campaigns
 from storage.people import people, person
 from storage.pseudonyms import shown_names
 from storage.records import ENDED_STATES, Run
@@ -50,6 +52,7 @@ def summary(services: Services, run: Run, now: datetime | None = None) -> dict:
         "note": run.note,
         "tags": list(run.tags),
         "priority": run.priority,
+        "slot": run.slot,
         "resumable": run.state in ("failed", "cancelled") and (files.path / "config.json").is_file(),
     }
 
@@ -69,6 +72,7 @@ def detail(services: Services, run: Run) -> dict:
     return summary(services, run) | {
         "options": dict(run.options),
         "models": models(files),
+        "resources": resources(files),
         "created_by": starter.name if starter else None,
         "version": made[0] if made else None,
         "metrics": {name: finite(value) for name, value in (result.get("metrics") or {}).items()},
@@ -121,16 +125,49 @@ def models(files: RunDirectory) -> dict[str, str]:
     return {role: str(model.get("name")) for role, model in found.items() if isinstance(model, dict)}
 
 
+def resources(files: RunDirectory) -> dict:
+    """Where and with what the run is done; empty for a run whose directory is not there (yet)."""
+    try:
+        return plain(resources_of(files.config()))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
 def campaign_name(services: Services, campaign_id: int | None) -> str | None:
     found = campaign(services.database, campaign_id) if campaign_id is not None else None
     return found.name if found else None
 
 
-def matching(found: Sequence[Run], search: str = "", state: str | None = None) -> list[Run]:
-    """The runs in a state whose id, note or tags hold every word of the search."""
-    words = search.lower().split()
-    told = [(one, " ".join([one.id, one.note, *one.tags]).lower()) for one in found]
-    return [one for one, text in told if state in (None, "", one.state) and all(word in text for word in words)]
+@dataclass(frozen=True)
+class Filters:
+    """Which runs a list shows; "" or None = any. search: words of ids, notes and tags; campaign: its name."""
+
+    search: str | None = ""
+    state: str | None = ""
+    kind: str | None = ""
+    campaign: str | None = ""
+    tag: str | None = ""
+
+
+def matching(services: Services, filters: Filters) -> list[Run]:
+    """The runs that fit, newest first."""
+    named = campaign_by_name(services.database, filters.campaign) if filters.campaign else None
+    if filters.campaign and named is None:
+        return []
+    words = (filters.search or "").lower().split()
+    found = runs(services.database, filters.kind or None, named.id if named else None)
+    return [one for one in found if _fits(one, filters, words)]
+
+
+def _fits(one: Run, filters: Filters, words: Sequence[str]) -> bool:
+    text = " ".join([one.id, one.note, *one.tags]).lower()
+    fits = filters.state in (None, "", one.state) and (not filters.tag or filters.tag in one.tags)
+    return fits and all(word in text for word in words)
+
+
+def all_tags(services: Services) -> list[str]:
+    """Every tag that a run has, in the order of the alphabet."""
+    return sorted({tag for one in runs(services.database) for tag in one.tags}, key=str.lower)
 
 
 def latest_campaign(services: Services) -> str | None:

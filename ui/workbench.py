@@ -19,6 +19,7 @@ from pipeline.services import Services
 from ui import (
     account,
     api,
+    backends_page,
     campaigns_page,
     leaderboard_page,
     navigation,
@@ -43,6 +44,7 @@ PAGES = {
     "work": work_page.build,
     "campaigns": campaigns_page.build,
     "runs": runs_page.build,
+    "backends": backends_page.build,
     "leaderboard": leaderboard_page.build,
     "people": people_page.build,
 }

@@ -43,7 +43,10 @@ HANDLERS = {
         /preview ui.navigation.build.on_load
         /runs ui.navigation.build.on_load
         /runs ui.runs_page.open_page
-        /runs ui.runs_page.change_kind
+        /runs ui.run_form.change_kind
+        /runs ui.run_form.change_backend
+        /runs ui.run_form.fill
+        /runs ui.runs_page.agree
         /runs ui.runs_page.start_run
         /runs ui.runs_page.act_on_list
         /runs ui.runs_page.cancel_run
@@ -51,9 +54,14 @@ HANDLERS = {
         /runs ui.runs_page.refresh
         /runs ui.run_actions.save_marks
         /runs ui.runs_page.act_on_run
-        /runs ui.runs_page.check_run
+        /runs ui.run_form.check_run
         /runs ui.runs_page.compare
-        /runs ui.runs_page.marks
+        /backends ui.navigation.build.on_load
+        /backends ui.backends_page.open_page
+        /backends ui.backends_page.refresh
+        /backends ui.backends_page.check
+        /backends ui.backends_page.choose
+        /backends ui.backends_page.cost
         /leaderboard ui.leaderboard_page.act
         /leaderboard ui.leaderboard_page.compare
         /leaderboard ui.model_forms.take_in
@@ -197,6 +205,11 @@ ROUTES = {
         POST /api/v1/runs/{run_id}/resume
         POST /api/v1/runs/{run_id}/again
         GET /api/v1/runs/{run_id}/events
+        GET /api/v1/runs/events
+        GET /backends
+        GET /backends/
+        GET /api/v1/backends
+        POST /api/v1/backends/{name}/check
         GET /api/v1/invitations
         POST /api/v1/invitations
         DELETE /api/v1/invitations/{invitation_id}

@@ -12,6 +12,7 @@ from storage import api_keys, campaigns, runs, versions
 from storage.records import ModelVersion
 from storage.runs import add_metrics, set_state
 from tests.ui.leads import new_campaign, new_person, new_run, new_services, session_of
+from tests.ui.priced_backend import add_priced
 from ui import api
 from ui.auth import COOKIE, Auth
 from ui.guard import Guard
@@ -278,6 +279,48 @@ def test_a_reconnecting_reader_gets_only_what_is_new(loop):
     set_state(loop.database, run.id, "cancelled")
     stream = loop.client("lead").get(f"/runs/{run.id}/events?after=1", headers={"Last-Event-ID": "2"})
     assert '"from": 2, "rows": [{"step": 3}]' in stream.text
+
+
+def test_a_program_reads_only_the_metrics_that_are_new_to_it(loop):
+    run = new_run(loop.services)
+    add_metrics(loop.database, run.id, [{"step": 1}, {"step": 2}, {"step": 3}], 50)
+    assert loop.client("lead").get(f"/runs/{run.id}/metrics?after=2").json() == [{"step": 3}]
+    assert loop.client("lead").get(f"/runs/{run.id}/metrics?after={10**30}").status_code == 422
+
+
+def test_runs_are_found_by_tag(loop):
+    one, _ = new_run(loop.services), new_run(loop.services)
+    loop.client("lead").patch(f"/runs/{one.id}", json={"tags": ["sweep"]})
+    assert [found["run"] for found in loop.client("lead").get("/runs?tag=sweep").json()] == [one.id]
+
+
+def test_backends_are_listed_and_checked(loop):
+    add_priced(loop.services)
+    client = loop.client("lead")
+    assert [one["name"] for one in client.get("/backends").json()] == ["local", "paid", "hf-jobs", "ray"]
+    told = client.post("/backends/paid/check").json()
+    assert told["reachable"] and told["hardware"][1] | {"about": ""} == {
+        "name": "a10g-small", "about": "", "accelerators": 1, "memory": 24 * 1024**3, "price": 1.5, "most": 3.0,
+    }  # fmt: skip
+    assert client.get("/backends").json()[1]["check"]["reachable"]
+    assert client.post("/backends/gone/check").status_code == 404
+
+
+def test_a_run_that_costs_money_starts_over_http_once_its_price_was_agreed_to(loop):
+    add_priced(loop.services)
+    versions.register_version(loop.database, ModelVersion("starter", "policy", "/models/starter"))
+    new_campaign(loop.services)
+    client = loop.client("lead")
+    wish = {"kind": "generate", "resources": {"backend": "paid", "hardware": "a10g-small", "timeout_minutes": 30}}
+    refused = client.post("/runs", json=wish)
+    assert refused.status_code == 422 and "at least 0.75 dollars" in refused.json()["error"]["expected"]
+    made = client.post("/runs", json=wish | {"confirmed_cost": 0.75})
+    assert made.status_code == 201
+    path = f"/runs/{made.json()['run']}"
+    assert client.get(path).json()["resources"]["backend"] == "paid"
+    assert client.post(f"{path}/again", json={}).status_code == 422
+    again = client.post(f"{path}/again", json={"resources": {"backend": "local", "hardware": ""}})
+    assert client.get(f"/runs/{again.json()['run']}").json()["resources"]["backend"] == "local"
 
 
 def test_the_description_needs_no_key_and_no_other_server(loop):

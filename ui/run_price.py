@@ -1,0 +1,53 @@
+"""What a run can cost at most, as a lead is asked to agree to it; `launch` refuses what nobody agreed to.
+
+Asks the backend where its prices are old, and waits for it for a while only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.configs import InvalidOption
+from pipeline.placing import CENT, placed
+from pipeline.services import Services
+from pipeline.snapshot import LaunchRefused
+from ui.backend_checks import PriceUnknown, checks_of
+
+
+@dataclass(frozen=True)
+class Price:
+    """The most that a run can cost, in dollars, and in a sentence."""
+
+    most: float
+    said: str
+
+    def agreed(self, confirmed: float | None) -> bool:
+        """Whether somebody who confirmed so many dollars has agreed to it."""
+        return confirmed is not None and confirmed >= self.most - CENT
+
+
+def price_of(services: Services, kind: str, resources: Mapping) -> Price | None:
+    """The price of a run with these resources; None where it costs nothing.
+
+    Raises InvalidOption for resources that cannot be had and for a price that no time limit bounds, LaunchRefused
+    where the backend cannot be asked.
+    """
+    wanted = placed(services, kind, resources)
+    backend = services.backends.of(wanted)
+    if not backend.remote:
+        return None
+    try:
+        most = checks_of(services).most(wanted)
+    except PriceUnknown as unknown:
+        raise LaunchRefused(f"{unknown}; try again, or choose another backend") from None
+    if most is None:
+        return None
+    minutes = wanted.timeout_minutes or backend.usual_timeout
+    if not minutes:
+        raise InvalidOption("timeout_minutes", 0, f"a limit, because {backend.name} costs money by the hour")
+    where = wanted.hardware or next(iter(backend.slots()), "")
+    return Price(most, f"It can cost up to {dollars(most)}: {where} on {backend.name} for at most {minutes} minutes.")
+
+
+def dollars(value: float | None) -> str:
+    """A price; a dash where it is free or not known."""
+    return "–" if value is None else f"${value:,.2f}" if value >= 0.005 or value == 0 else f"${value:.4f}"
