@@ -22,7 +22,7 @@ from pipeline.run_directory import RunDirectory, read_json
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 MODULE = "pipeline.steady_job"
 KILLED = ("9", "137")  # the signal, or a shell's exit code for it
-PATIENCE = 60.0  # seconds until a test gives up
+PATIENCE = 120.0  # seconds until a test gives up
 
 
 class Rig(ABC):
