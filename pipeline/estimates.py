@@ -90,7 +90,7 @@ def steps_left(run: Run, status: Mapping, now: datetime) -> float | None:
     step, total, first = (int(status.get(name) or 0) for name in ("step", "total", "first"))
     if run.state != "running" or run.changed is None or not 0 < step <= total:
         return None
-    if step > first > 0 and "seconds" in status:
+    if step > first > 0 and {"seconds", "first_seconds"} <= status.keys():
         passed, done = status["seconds"] - status["first_seconds"], step - first
     elif first <= 1:
         passed, done = (now - run.changed).total_seconds(), step

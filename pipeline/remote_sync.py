@@ -39,6 +39,7 @@ from pipeline.store import Missing
 INCOMING = ".incoming"  # in the run directory, so that what has come is moved into place by a rename
 FILES = {METRICS: "metrics.jsonl", LOG: "log.txt"}
 LONGEST_MESSAGE = 4000
+NUMBERS = ("step", "total", "seconds", "first", "first_seconds")  # of a status
 
 
 def sync(place: Place, directory: Path) -> bool:
@@ -186,7 +187,7 @@ def _bring_status(status: Mapping, run: RunDirectory) -> None:
     sent, here = status.get("sent"), run.status() or {}
     if sent == here.get("sent") or status.get("phase") not in PHASES:
         return
-    numbers = {key: status[key] for key in ("step", "total", "seconds") if isinstance(status.get(key), (int, float))}
+    numbers = {key: status[key] for key in NUMBERS if isinstance(status.get(key), (int, float))}
     beat = status.get("heartbeat")
     age = sent - beat if isinstance(sent, float) and isinstance(beat, float) else 0.0
     told = {"phase": status["phase"], "message": str(status.get("message", ""))[:LONGEST_MESSAGE], **numbers}
