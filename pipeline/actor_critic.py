@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pipeline.critic import Critic, width_of
 from pipeline.job import Refused
-from pipeline.policy import MOST_LOGITS, Policy, packed_hidden, project, selected_log_probs
+from pipeline.policy import MOST_LOGITS, Policy, packed_hidden, project
 from pipeline.precision import autocast
 from pipeline.roles import Reference
 
@@ -86,9 +86,11 @@ def log_probs_and_entropy(policy: Policy, hidden: Tensor, tokens: Tensor, temper
     """The same [N], and the entropy [N] in nats of the whole distributions, without a gradient."""
     found = []
     for states, wanted in zip(*_parts(policy, hidden, tokens), strict=True):
-        logits = _sampled_from(policy, _logits(policy, states))
-        entropy = torch.special.entr(torch.softmax(logits / temperature, -1)).sum(-1)
-        found.append((selected_log_probs(logits, wanted, temperature), entropy))
+        logits = _logits(policy, states)
+        probabilities, total = _distribution(logits, temperature, _never(policy))
+        chosen = logits.gather(-1, wanted[:, None]).squeeze(-1) / temperature - total
+        # the entropy is log Z - E[logit], which needs no logarithm of V numbers
+        found.append((chosen, total - torch.linalg.vecdot(probabilities, logits) / temperature))
     log_probs, entropies = zip(*found, strict=True)
     return torch.cat(log_probs), torch.cat(entropies)
 
@@ -108,19 +110,50 @@ def _logits(policy: Policy, hidden: Tensor) -> Tensor:
 
 
 def sampling_log_probs(policy: Policy, logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
-    """Log-probabilities [N] of tokens under the distribution they were sampled from.
+    """Log-probabilities [N] of tokens [N] under the distribution they were sampled from, given logits [N, V].
 
     The pad id is never sampled, so it gets no mass here either, unless it also ends completions.
     """
-    return selected_log_probs(_sampled_from(policy, logits), tokens, temperature)
+    return SampledLogProbs.apply(logits, tokens, temperature, _never(policy))
 
 
-def _sampled_from(policy: Policy, logits: Tensor) -> Tensor:
-    if policy.pad_id in policy.eos_ids:
-        return logits
-    never = torch.zeros(logits.shape[-1], device=logits.device)
-    never[policy.pad_id] = -torch.inf
-    return logits + never
+def _never(policy: Policy) -> int | None:
+    return None if policy.pad_id in policy.eos_ids else policy.pad_id
+
+
+class SampledLogProbs(torch.autograd.Function):
+    """log softmax(logits / temperature) at the tokens, in half the passes over [N, V] that autograd takes.
+
+    Only the probabilities p are kept; the gradient is (1 at the token - p) / temperature.
+    """
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, tokens: Tensor, temperature: float, never: int | None) -> Tensor:
+        """[N] of logits [N, V] and tokens [N]; `never` is an id without mass."""
+        probabilities, total = _distribution(logits, temperature, never)
+        ctx.save_for_backward(probabilities, tokens)
+        ctx.temperature = temperature
+        chosen = logits.gather(-1, tokens[:, None]).squeeze(-1) / temperature - total
+        return chosen if never is None else chosen.masked_fill(tokens == never, -torch.inf)
+
+    @staticmethod
+    def backward(ctx, slope: Tensor) -> tuple[Tensor, None, None, None]:
+        """To the logits [N, V]; the kept probabilities stay as they are, for a second backward."""
+        probabilities, tokens = ctx.saved_tensors
+        slope = (slope / ctx.temperature)[:, None]
+        found = probabilities * -slope
+        return found.scatter_add_(-1, tokens[:, None], slope), None, None, None
+
+
+def _distribution(logits: Tensor, temperature: float, never: int | None) -> tuple[Tensor, Tensor]:
+    """Probabilities [N, V] and log of the sum of exp(logit / temperature) [N]."""
+    scaled = logits / temperature
+    if never is not None:
+        scaled[:, never] = -torch.inf
+    highest = scaled.amax(-1, keepdim=True)
+    mass = scaled.sub_(highest).exp_()
+    whole = mass.sum(-1, keepdim=True)
+    return mass.div_(whole), (highest + whole.log()).squeeze(-1)
 
 
 @torch.no_grad()

@@ -20,10 +20,19 @@ from pipeline.sampling import Sampled, decode, sample
 class Divergence:
     """The measured KL with its standard error, and the completions it was measured on."""
 
-    kl: float
-    standard_error: float
+    log_ratios: torch.Tensor  # log pi - log pi_ref of each completion [N]
     samples: list[Sampled]
     prompts: list[int]  # index of each sample's prompt
+
+    @property
+    def kl(self) -> float:
+        """In nats per completion."""
+        return float(self.log_ratios.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Of the KL."""
+        return float(self.log_ratios.std()) / math.sqrt(len(self.log_ratios))
 
     @property
     def eos_rate(self) -> float:
@@ -57,8 +66,7 @@ def sampled_kl(
     own = completion_log_probs(policy, sequences, temperature)
     with reference.meanwhile():
         frozen = completion_log_probs(reference.policy, sequences, temperature)
-    ratios = own - frozen
-    return Divergence(float(ratios.mean()), float(ratios.std()) / math.sqrt(len(ratios)), samples, which)
+    return Divergence(own - frozen, samples, which)
 
 
 @torch.inference_mode()

@@ -62,7 +62,7 @@ class Training:
         reference = reference or reference_of(policy)
         actor = ActorCritic(policy, options.temperature, roles.get("critic"))
         rates = options.learning_rate, options.value_learning_rate
-        optimizer = torch.optim.AdamW(actor.parameter_groups(*rates), eps=1e-5, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(actor.parameter_groups(*rates), eps=1e-5, weight_decay=0.0, fused=True)
         sampler = roles.get("sampler") or OwnSampler(options.batch_size)
         return cls(
             Collector(actor, reference, scorer, options, sampler, processes),

@@ -6,6 +6,7 @@ adapters folded in, before each rollout, and give the log-probabilities they sam
 for their other arithmetic. An engine is tried on a few prompts before it is trusted (`differs`).
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from pipeline.actor_critic import token_log_probs
 from pipeline.adapters import NAME
@@ -68,9 +70,11 @@ class ContinuousSampler:
 
     def __init__(self, policy: Policy, blocks: int | None = None):
         kind = torch.bfloat16 if policy.device.type == "cuda" and bfloat16_is_fast(policy.device) else torch.float32
-        config = policy.model.config
-        self.copy = AutoModelForCausalLM.from_config(config, dtype=kind, attn_implementation="sdpa")
-        self.copy = self.copy.to(policy.device).eval().requires_grad_(False)
+        config = copy.deepcopy(policy.model.config)  # from_config and the engine write into it
+        with policy.device, no_init_weights():  # 8 B numbers that are overwritten take minutes to draw on a CPU
+            self.copy = AutoModelForCausalLM.from_config(config, dtype=kind, attn_implementation="sdpa")
+        self.copy.tie_weights()
+        self.copy = self.copy.eval().requires_grad_(False)
         self.blocks = blocks
 
     def write(

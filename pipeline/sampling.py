@@ -11,10 +11,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from pipeline.policy import Policy
 from pipeline.precision import autocast
+from pipeline.token_cache import PaddingMask, cache_for
 
 DROP_SHARE = 8  # ended rows leave when they are one in this many
 
@@ -88,10 +89,11 @@ class _Batch:
         self.ids = torch.tensor(padded, device=policy.device)  # [B, T]
         lengths = torch.tensor([len(p) for p in prompts], device=policy.device)
         self.positions = (torch.arange(longest, device=policy.device) - (longest - lengths)[:, None]).clamp(min=0)
+        self.length, room = longest, longest + self.uniform.shape[1]
+        self.cache = cache_for(policy.model.config, room)
         self.mask = None
-        if int(lengths.min()) < longest:  # rows of one length need no mask, which saves building one per token
-            self.mask = (torch.arange(longest, device=policy.device) >= (longest - lengths)[:, None]).long()
-        self.cache = DynamicCache(config=policy.model.config)
+        if int(lengths.min()) < longest:  # rows of one length need no mask
+            self.mask = PaddingMask(policy.model, longest - lengths, room, self.cache)
         self.rows = torch.arange(len(prompts), device=policy.device)  # which row each line of the batch is
         self.ended = torch.zeros(len(prompts), dtype=torch.bool, device=policy.device)
 
@@ -109,11 +111,11 @@ class _Batch:
         return [_until_end(row, self.policy.eos_ids) for row in tokens.tolist()]
 
     def _logits(self) -> torch.Tensor:
-        # On a CPU the loop is bound by launches, not by products: bfloat16 gains nothing there.
+        # On a CPU the loop is bound by launches, not by products: bfloat16 gains nothing there, with AMX neither.
         with autocast(self.policy.device) if self.policy.device.type == "cuda" else nullcontext():
             out = self.policy.model(
                 input_ids=self.ids,
-                attention_mask=self.mask,
+                attention_mask=self.mask and self.mask.over(self.length, self.ids.shape[1]),
                 position_ids=self.positions,
                 past_key_values=self.cache,
                 use_cache=True,
@@ -135,8 +137,7 @@ class _Batch:
         if last or ended == len(self.rows):
             return False
         self.ids, self.positions = chosen[:, None], self.positions[:, -1:] + 1
-        if self.mask is not None:
-            self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], 1)
+        self.length += 1
         if ended * DROP_SHARE >= len(self.rows):
             self._keep(torch.nonzero(~self.ended).squeeze(-1))
         return True
@@ -145,7 +146,8 @@ class _Batch:
         self.cache.batch_select_indices(kept)
         self.rows, self.ended = self.rows[kept], self.ended[kept]
         self.ids, self.positions = self.ids[kept], self.positions[kept]
-        self.mask = None if self.mask is None else self.mask[kept]
+        if self.mask:
+            self.mask.keep(kept)
 
 
 def _until_end(tokens: list[int], eos_ids: tuple[int, ...]) -> list[int]:

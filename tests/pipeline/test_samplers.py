@@ -52,6 +52,13 @@ def test_an_adapter_is_folded_into_the_weights_an_engine_gets(tmp_path, tiny_pol
     assert all(torch.allclose(given[name], merged[name], atol=1e-6) for name in given)
 
 
+def test_an_engine_leaves_the_policys_own_configuration_alone(tiny_policy):
+    before = tiny_policy.model.config.to_dict() | {"attention": tiny_policy.model.config._attn_implementation}
+    engine = ContinuousSampler(tiny_policy)
+    after = tiny_policy.model.config.to_dict() | {"attention": tiny_policy.model.config._attn_implementation}
+    assert before == after and engine.copy.config is not tiny_policy.model.config
+
+
 @pytest.mark.slow
 def test_continuous_batching_samples_the_policy_as_it_is_now(tiny_policy):
     engine = ContinuousSampler(tiny_policy, blocks=4)
