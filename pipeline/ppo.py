@@ -14,14 +14,15 @@ from pipeline.job import Refused
 from pipeline.policy import Policy, prompt_ids, save_policy, weights_digest
 from pipeline.ppo_training import CHECKPOINT, Training
 from pipeline.processes import Onlooker, Processes, join, main
-from pipeline.reward import Reward, load_reward, score_texts, spread
-from pipeline.roles import CRITIC, FROZEN, drop_role, load_roles
+from pipeline.reward import Reward, spread
+from pipeline.reward_role import load_scorer
+from pipeline.roles import CRITIC, FROZEN, REWARD, drop_role, load_roles
 from pipeline.rollout import Scorer, TrainPrompt
 from pipeline.run_directory import RunDirectory
 from pipeline.samplers import choose
 from pipeline.score_scale import ScoreScale
 
-BESIDE = (CRITIC, FROZEN)  # adapters on the policy's base that are not the policy
+BESIDE = (CRITIC, FROZEN, REWARD)  # adapters on the policy's base that are not the policy
 
 
 def work(run: RunDirectory, config: dict) -> dict:
@@ -68,14 +69,14 @@ def _prepared(run: RunDirectory, config: dict, processes: Processes) -> tuple[Tr
     prompts = train_prompts(run, roles.policy, options)
     shown = read_demonstrations(run.data, roles.policy, roles.policy.max_length)
     _require_demonstrations(shown, options)
-    reward = load_reward(models["reward"]["path"], models["reward"].get("device"))
+    scorer, reward = load_scorer(roles.policy, models["reward"]["path"], models["reward"].get("device"))
     sampler, chosen = choose(options.sampler, roles.policy, options.batch_size, run.checkpoints / "sampler")
     training = Training.fresh(
         roles.policy,
-        scorer_of(reward),
+        scorer,
         options,
         roles.reference,
-        scale_of(reward, options, shown),
+        scale_of(reward, scorer, options, shown),
         processes,
         shown,
         critic=make_critic(roles.policy, options, models["reward"]),
@@ -84,18 +85,13 @@ def _prepared(run: RunDirectory, config: dict, processes: Processes) -> tuple[Tr
     return training, prompts, roles.notes + chosen
 
 
-def scorer_of(reward: Reward) -> Scorer:
-    """The reward model as a function from (messages, completion) to its raw scores."""
-    return lambda items: score_texts(reward, items)
-
-
-def scale_of(reward: Reward, options: PPOConfig, shown: Demonstrations) -> ScoreScale:
+def scale_of(reward: Reward, scorer: Scorer, options: PPOConfig, shown: Demonstrations) -> ScoreScale:
     """What scores are measured in, as options.reward_normalisation says."""
     kind, bound = options.reward_normalisation, options.reward_clip
     if kind == "reference":
         return ScoreScale(kind, reward.mean, reward.std, bound)
     if kind == "demonstrations":
-        return ScoreScale(kind, spread(score_texts(reward, shown.texts))[0], reward.std, bound)
+        return ScoreScale(kind, spread(scorer(shown.texts))[0], reward.std, bound)
     return ScoreScale(kind, bound=bound)
 
 

@@ -32,6 +32,11 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     return False
 
 
+def frozen_dtype(device: torch.device) -> torch.dtype:
+    """What weights that are never trained are kept in: bfloat16 on a GPU that is fast with it, half the memory."""
+    return torch.bfloat16 if device.type == "cuda" and bfloat16_is_fast(device) else torch.float32
+
+
 def autocast(device: torch.device | str) -> AbstractContextManager:
     """bfloat16 autocast where `bfloat16_is_fast`, else a context that changes nothing."""
     device = torch.device(device)

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from peft import inject_adapter_in_model
+from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel
@@ -20,9 +20,9 @@ from transformers import PreTrainedModel
 from pipeline.adapters import NAME, has_adapter, quantization, set_up
 from pipeline.configs import PPOConfig
 from pipeline.policy import Policy, disable_dropout, load_policy
-from pipeline.precision import pick_device
+from pipeline.precision import frozen_dtype, pick_device
 
-CRITIC, FROZEN = "critic", "frozen"  # adapters beside the policy's own
+CRITIC, FROZEN, REWARD = "critic", "frozen", "reward"  # adapters beside the policy's own
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,12 @@ def load_roles(models: dict, options: PPOConfig) -> Roles:
     """The policy of a run's config and its reference, which is the policy as it starts unless another is named."""
     start, frozen = models["policy"], models.get("reference") or models["policy"]
     bits = quantization(options.quantize, pick_device(start.get("device")), options.lora_rank)
-    policy = load_policy(start["path"], start.get("device"), quantization=bits)
+    dtype = frozen_dtype(pick_device(start.get("device"))) if options.lora_rank and not bits else torch.float32
+    policy = load_policy(start["path"], start.get("device"), dtype=dtype, quantization=bits)
     was_adapter = has_adapter(policy.model) and options.lora_rank > 0
     notes = set_up(policy.model, options.lora_rank, options.lora_alpha, 0.0, options.seed)
     disable_dropout(policy.model)  # an adapter brings its own
+    learn_in_float32(policy.model)
     if frozen["path"] == start["path"]:
         return Roles(policy, reference_of(policy, was_adapter), notes)
     other = load_policy(frozen["path"], frozen.get("device"))
@@ -71,21 +73,34 @@ def reference_of(policy: Policy, was_adapter: bool = False) -> Reference:
 # ---- several adapters on one base
 def add_role(model: PreTrainedModel, name: str, copied: bool = False, seed: int = 0) -> None:
     """Another adapter like the policy's on the same layers; a fresh one is trainable, a `copied` one frozen."""
-    trainable = [weight for weight in model.parameters() if weight.requires_grad]
-    config = copy.deepcopy(model.peft_config[NAME])
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PEFT finds several adapters on one model surprising
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        inject_adapter_in_model(config, model, name)
-    _activate(model, NAME)
-    model.requires_grad_(False)
-    for weight in trainable:
-        weight.requires_grad_(True)
+        inject(model, copy.deepcopy(model.peft_config[NAME]), name)
     own = dict(model.named_parameters())
     with torch.no_grad():
         for place, weight in role_weights(model, name):
             weight.copy_(own[place.replace(f".{name}.", f".{NAME}.")]) if copied else weight.requires_grad_(True)
+
+
+def inject(model: PreTrainedModel, config: LoraConfig, name: str) -> None:
+    """Put a frozen adapter beside the policy's, which stays in use; what learns stays as it was."""
+    learning = [weight for weight in model.parameters() if weight.requires_grad]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT finds several adapters on one model surprising
+        inject_adapter_in_model(config, model, name)
+    _activate(model, NAME)
+    model.requires_grad_(False)
+    for weight in learning:
+        weight.requires_grad_(True)
     disable_dropout(model)
+    learn_in_float32(model)
+
+
+def learn_in_float32(model: nn.Module) -> None:
+    """Adapters take the kind of number of their base from PEFT; a step of 1e-4 is lost in bfloat16."""
+    for name, weight in model.named_parameters():
+        if "lora_" in name:
+            weight.data = weight.data.float()
 
 
 def drop_role(model: PreTrainedModel, name: str) -> None:

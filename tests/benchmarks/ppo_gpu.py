@@ -5,7 +5,7 @@
 
 Random weights suffice for speed: next to no completion ends by itself, so all have max_new_tokens on both sides. The
 words of the made-up tokenizer are its tokens, so that a text has as many of them for the reward model. `--fits` trains
-two rollouts with adapters for policy and critic on one base and says how much memory that took.
+two rollouts with adapters for policy, critic and reward on one base and says how much memory that took.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
+from pipeline.adapters import add_adapter
 from pipeline.reward import new_reward, save_reward
 from tests.benchmarks.ppo_models import CACHE, Models
 from tests.benchmarks.ppo_runs import PEER, Setting, gather, middle, run
@@ -59,9 +60,12 @@ SIZES = {
 }
 
 
-def random_models(name: str, dtype: torch.dtype) -> Models:
-    """A random policy of this size and a reward model of the same, made at the first call."""
-    size, folder = SIZES[name], CACHE / f"random-{name}"
+def random_models(name: str, dtype: torch.dtype, adapted: bool = False) -> Models:
+    """A random policy of this size and a reward model of the same, made at the first call.
+
+    adapted: the reward model is an adapter on the policy, as LoRA trains it, and shares the policy's base at work.
+    """
+    size, folder = SIZES[name], CACHE / f"random-{name}{'-adapted' if adapted else ''}"
     if not (folder / "made").exists():
         shutil.rmtree(folder, ignore_errors=True)
         tokenizer = words(size.vocabulary)
@@ -72,7 +76,10 @@ def random_models(name: str, dtype: torch.dtype) -> Models:
         model.save_pretrained(folder / "policy")
         tokenizer.save_pretrained(folder / "policy")
         del model
-        save_reward(new_reward(folder / "policy", 0, size.positions, device), folder / "reward")
+        reward = new_reward(folder / "policy", 0, size.positions, device)
+        if adapted:
+            add_adapter(reward.model, LORA["lora_rank"], 16.0)
+        save_reward(reward, folder / "reward")
         (folder / "made").touch()
     draws = random.Random(0)
     prompts = [" ".join(f"w{draws.randrange(9, size.vocabulary)}" for _ in range(PROMPT_WORDS)) for _ in range(PROMPTS)]
@@ -175,7 +182,7 @@ def speed(given: argparse.Namespace) -> dict:
 
 def fits(given: argparse.Namespace) -> dict:
     """Two rollouts with LoRA: whether they fit, and how much memory they took."""
-    found = random_models(given.fits, torch.bfloat16)
+    found = random_models(given.fits, torch.bfloat16, adapted=True)
     asked = _asked(given) | {"episodes": 2 * given.batch_size}
     with tempfile.TemporaryDirectory(prefix="ppo-") as folder:
         setting = Setting(str(found.policy), str(found.reward), "", device=given.device, precision="bf16", **asked)
