@@ -8,6 +8,7 @@ in TRL's own example.
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -75,6 +76,8 @@ def config(setting: dict) -> PPOConfig:
 def main() -> None:
     """Train, save the policy, print the figures."""
     setting = json.loads(Path(sys.argv[1]).read_text())
+    precision = {"bf16": "bf16", "fp32": "no"}[setting["precision"]]
+    os.environ["ACCELERATE_MIXED_PRECISION"] = precision  # as accelerate launch does: PPOTrainer ignores its own bf16
     tokenizer = AutoTokenizer.from_pretrained(setting["policy"], padding_side="left")
     load = {"attn_implementation": setting["attention"], "dtype": torch.float32}
     policy, reference = (AutoModelForCausalLM.from_pretrained(setting["policy"], **load) for _ in range(2))
@@ -94,6 +97,8 @@ def main() -> None:
         eval_dataset=prompts.select(range(1)),
         callbacks=[clock],
     )
+    if trainer.accelerator.mixed_precision != precision:
+        sys.exit(f"precision: found {trainer.accelerator.mixed_precision}, expected {precision}")
     trainer.train()
     policy.save_pretrained(setting["out"])
     tokenizer.save_pretrained(setting["out"])
