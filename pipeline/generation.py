@@ -85,10 +85,11 @@ def work(run: RunDirectory, config: dict) -> dict:
                 raise Cancelled(f"stopped after {number} of {len(pieces)} pieces; they are kept")
             report = _reporter(progress, done)
             table = _completions(writers, piece, options, number, report)
-            _close(table, path)
             written += len(table)
             rate = written / (time.monotonic() - begun)
+            # Before the piece is closed: a job killed in between says it again, and no step is missing.
             run.append_metrics(done + len(piece) * options.k, {"completions/s": rate, **_describe([table])})
+            _close(table, path)
         done += len(piece) * options.k
     tables = [parquet.read_table(folder / f"part-{number:05d}.parquet") for number in range(len(pieces))]
     return {

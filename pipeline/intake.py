@@ -18,6 +18,7 @@ from storage.completions import add_completions
 from storage.records import MAX_COMPLETIONS, MIN_COMPLETIONS, ModelVersion, Run
 from storage.tasks import open_tasks
 
+MODEL_FILES = ("config.json", "adapter_config.json")  # one of them is in every folder in Hugging Face format
 COMPARE_PRIORITY = 10.0  # people see a comparison before ordinary tasks
 
 
@@ -71,11 +72,23 @@ def register_result(services: Services, run: Run, directory: RunDirectory) -> Mo
     if "model" not in result:
         runs.set_state(services.database, run.id, "succeeded")
         return None
-    if not (directory.path / result["model"]).is_dir():
-        reason = f"result.json names the model {result['model']!r}, but there is no such folder in the run"
-        runs.set_state(services.database, run.id, "failed", reason)
+    if wrong := _unfit(directory, result):
+        runs.set_state(services.database, run.id, "failed", f"result.json {wrong}; resume the run to make it again")
         return None
     return versions.register_version(services.database, _version(services, run, directory, result), run.id)
+
+
+def _unfit(directory: RunDirectory, result: Mapping) -> str | None:
+    """Why no version can be made of a result that names a model, None where one can: a job may write anything."""
+    name, role, figures = result["model"], result.get("role"), result.get("metrics", {})
+    folder = directory.path / name if isinstance(name, str) else directory.path
+    if not isinstance(name, str) or not folder.resolve().is_relative_to(directory.artifacts.resolve()):
+        return f"names the model {name!r}, expected a folder under artifacts/"
+    if not any((folder / file).is_file() for file in MODEL_FILES):
+        return f"names the model {name!r}, but found none there: expected {' or '.join(MODEL_FILES)} in that folder"
+    if role not in ("policy", "reward"):
+        return f"says the role {role!r}, expected policy or reward"
+    return None if isinstance(figures, Mapping) else f"has the metrics {figures!r}, expected an object"
 
 
 def take_in_reference(services: Services, run: Run, directory: RunDirectory) -> int:

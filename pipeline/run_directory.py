@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 BEGUN = time.monotonic()  # of this process, for the seconds in its status
 MISLEADING = ("cancel", "error.json", "process.json", "exit.json", "status.json")  # what an ended attempt leaves
@@ -43,11 +44,12 @@ def write_json(path: Path, value: Mapping) -> None:
 
 
 def read_json(path: Path) -> dict | None:
-    """The file's object, or None where it does not exist (yet)."""
+    """The file's object; None where there is none (yet), or where it is torn or holds anything else."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
+    return found if isinstance(found, dict) else None
 
 
 class RunDirectory:
@@ -145,10 +147,13 @@ class RunDirectory:
 
     # ---- job side
     def append_metrics(self, step: int, values: Mapping[str, object]) -> None:
-        """Append one line of metrics; numbers by their usual names, or short texts such as samples."""
-        line = json.dumps({"step": step, "time": time.time(), **values}, ensure_ascii=False, default=float)
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        """Append one line of metrics; numbers by their usual names, or short texts such as samples.
+
+        After a line that a killed job or a full disk tore, this one begins anew.
+        """
+        line = json.dumps({"step": step, "time": time.time(), **values}, ensure_ascii=False, default=float) + "\n"
+        with (self.path / "metrics.jsonl").open("a+b") as file:
+            file.write((b"\n" if _torn(file) else b"") + line.encode("utf-8", errors="replace"))
 
     def write_status(self, phase: str, step: int = 0, total: int = 0, message: str = "") -> None:
         """Say where the job stands; `heartbeat` is the wall clock of this call."""
@@ -184,9 +189,24 @@ def _seconds() -> float:
     return round(time.monotonic() - BEGUN, 1)
 
 
+def _torn(file: BinaryIO) -> bool:
+    """Whether the file ends within a line."""
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
+
+
 def _objects(chunk: bytes) -> Iterator[dict]:
+    """The rows: objects with a finite step. Anything else, such as a line torn by a killed job, is none."""
     for line in chunk.splitlines():
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a line torn by a killed job, continued by its successor
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict) and _finite_number(found.get("step")):
+            yield found
+
+
+def _finite_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")

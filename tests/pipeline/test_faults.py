@@ -1,0 +1,183 @@
+"""What may go wrong around a run: torn and hostile files, a clock that jumps, an app that is down. All ends truly."""
+
+import json
+import os
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipeline.launch import launch
+from pipeline.monitor import Monitor
+from pipeline.run_directory import RunDirectory, write_json
+from pipeline.services import open_services
+from storage import runs, versions
+from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, behave, open_folder, rank_all
+from ui.run_view import curve_rows, detail, summary
+
+GIBIBYTE = 1024**3
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory.create(tmp_path / "0001-dpo", {"kind": "dpo"})
+
+
+@pytest.fixture
+def services(tmp_path, monkeypatch):
+    opened = open_folder(tmp_path, monkeypatch)
+    add_base(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def campaign(services):
+    made = add_campaign(services)
+    add_tasks(services, made)
+    rank_all(services)
+    return made
+
+
+def append(run, raw: bytes) -> None:
+    with (run.path / "metrics.jsonl").open("ab") as file:
+        file.write(raw)
+
+
+def running(services, campaign, kind="reward"):
+    """A run whose job goes on until it is told to."""
+    behave(services, "wait")
+    started, monitor = launch(services, kind, campaign.id), Monitor(services, interval=0.02)
+    while runs.run(services.database, started.id).state != "running":
+        monitor.poll_once()
+        time.sleep(0.02)
+    return runs.run(services.database, started.id), monitor
+
+
+def let_go(services) -> None:
+    (services.data / "runs" / "go").touch()
+
+
+# ---- metrics
+@pytest.mark.parametrize("torn", [b'{"step": 2, "lo', b'{"step": 2, "sample": "caf\xc3', b"\x00" * 40, b"{"])
+def test_a_line_torn_by_a_killed_job_takes_none_of_its_successors_along(run, torn):
+    run.append_metrics(1, {"loss": 0.5})
+    append(run, torn)
+    run.append_metrics(2, {"loss": 0.4})
+    run.append_metrics(3, {"loss": 0.3})
+    assert [(row["step"], row["loss"]) for row in run.metrics()[0]] == [(1, 0.5), (2, 0.4), (3, 0.3)]
+
+
+def test_lines_that_are_no_rows_are_passed_over(run):
+    for line in (b"5", b'"loss"', b"[1, 2]", b"null", b'{"loss": 1}', b'{"step": "1"}', b'{"step": NaN}', b"[" * 9999):
+        append(run, line + b"\n")
+    append(run, b'\xff\xfe{"step": 1}\n{"step": 1, "loss": 2}\n')
+    assert [row["loss"] for row in run.metrics()[0]] == [2]
+
+
+def test_hostile_metrics_reach_the_page_as_values_that_json_can_say(services, campaign):
+    found, _ = running(services, campaign)
+    names = ("__proto__", "<script>alert(1)</script>", "'; DROP TABLE run_metric; --", "x" * 5000, "")
+    directory = RunDirectory(services.directory(found))
+    directory.append_metrics(2, {name: value for name in names for value in (float("nan"), float("inf"), -1e308)})
+    directory.append_metrics(3, {"loss": float("nan"), "sample": "half a \ud83d pair", "deep": {"a": [1]}})
+    let_go(services)
+    assert Monitor(services, interval=0.02).wait(found.id).state == "succeeded"
+    rows = curve_rows(services, found.id)
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows and set(names) <= rows[1].keys()
+    assert rows[2]["loss"] is None
+
+
+def test_a_step_told_again_after_a_resume_stands_in_storage_as_often_as_it_was_written(services, campaign):
+    found, monitor = running(services, campaign)
+    directory = RunDirectory(services.directory(found))
+    for step in (2, 3, 2, 3, 4):
+        directory.append_metrics(step, {"loss": 1 / step})
+        monitor.poll_once()
+    let_go(services)
+    monitor.wait(found.id)
+    assert [row["step"] for row in curve_rows(services, found.id)] == [1, 2, 3, 2, 3, 4, 2]
+
+
+# ---- results
+@pytest.mark.parametrize("raw", [b"", b'{"model": "artifacts/mo', b"[1]", b'"done"', b"null", b"\xff\xfe"])
+def test_a_result_that_is_torn_or_no_object_is_none(services, campaign, raw):
+    behave(services, "die")
+    found = launch(services, "reward", campaign.id)
+    (services.directory(found) / "result.json").write_bytes(raw)
+    ended = Monitor(services, interval=0.02).wait(found.id)
+    assert ended.state == "failed" and "ended without a result" in ended.reason
+    assert versions.versions(services.database, "reward") == []
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ({"model": "artifacts/model", "role": "policy"}, "found none there"),
+        ({"model": "../../..", "role": "policy"}, "expected a folder under artifacts/"),
+        ({"model": "/etc", "role": "policy"}, "expected a folder under artifacts/"),
+        ({"model": ["x"], "role": "policy"}, "expected a folder under artifacts/"),
+        ({"model": "artifacts/there"}, "role None, expected policy or reward"),
+        ({"model": "artifacts/there", "role": "policy", "metrics": [1]}, "expected an object"),
+    ],
+)
+def test_a_result_of_which_no_version_can_be_made_fails_the_run_in_a_sentence(services, campaign, result, said):
+    behave(services, "die")
+    found = launch(services, "dpo", campaign.id)
+    directory = RunDirectory(services.directory(found))
+    (directory.artifacts / "there").mkdir()
+    (directory.artifacts / "there" / "config.json").write_text("{}")
+    write_json(directory.path / "result.json", result)
+    ended = Monitor(services, interval=0.02).wait(found.id)
+    assert ended.state == "failed" and said in ended.reason and "resume the run" in ended.reason
+    assert [one.name for one in versions.versions(services.database)] == ["base"]
+
+
+def test_a_result_written_while_the_app_was_down_is_taken_in_by_the_next_one(services, campaign, tmp_path):
+    found, _ = running(services, campaign)
+    services.close()
+    let_go(services)
+    directory = RunDirectory(services.directory(found))
+    while directory.result() is None:
+        time.sleep(0.02)
+    reopened = open_services(tmp_path)
+    assert Monitor(reopened, interval=0.02).wait(found.id).state == "succeeded"
+    assert [one.name for one in versions.versions(reopened.database, "reward")] == ["reward-1"]
+    assert [row["loss"] for row in curve_rows(reopened, found.id)] == [0.5, 0.25]
+    reopened.close()
+
+
+# ---- the log
+def test_the_tail_of_a_log_of_gigabytes_is_read_from_its_end(run, monkeypatch):
+    with run.log.open("wb") as log:
+        log.truncate(8 * GIBIBYTE)  # sparse: takes no room
+        log.seek(0, os.SEEK_END)
+        log.write(b"\nlast but one\nthe last line")
+    assert run.log_tail(2) == "last but one\nthe last line"
+    assert len(run.log_tail(1000)) <= 65_536
+
+
+# ---- the clock
+def test_no_time_is_negative_after_the_clock_jumped_back(services, campaign):
+    found, _ = running(services, campaign)
+    directory = RunDirectory(services.directory(found))
+    earlier = datetime.now(UTC) - timedelta(hours=1)
+    directory.write_status("running", 3, 10)
+    told = summary(services, found, now=earlier)
+    let_go(services)
+    assert told["elapsed"] >= 0 and told["remaining"] >= 0 and told["silent"] is None
+
+
+def test_rows_keep_their_order_and_none_is_lost_when_the_clock_jumps_back(services, campaign, monkeypatch):
+    found, monitor = running(services, campaign)
+    directory = RunDirectory(services.directory(found))
+    for step, back in ((2, 0), (3, 3600), (4, 7200)):
+        with monkeypatch.context() as changed:
+            moment = time.time() - back
+            changed.setattr("pipeline.run_directory.time.time", lambda moment=moment: moment)
+            directory.append_metrics(step, {"loss": 0.1})
+        monitor.poll_once()
+    let_go(services)
+    assert monitor.wait(found.id).state == "succeeded"
+    assert [row["step"] for row in curve_rows(services, found.id)][:4] == [1, 2, 3, 4]
+    assert detail(services, runs.run(services.database, found.id))["elapsed"] >= 0
