@@ -156,6 +156,14 @@ class GroupTrainer(Trainer):
             if self.processes.agreed(worse >= PATIENCE):
                 self.control.should_training_stop = True
 
+    def _save_checkpoint(self, model, trial) -> None:
+        """One that cannot be written to its end is taken away again: what fills the disk is of no use."""
+        try:
+            super()._save_checkpoint(model, trial)
+        except Exception:
+            shutil.rmtree(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}", ignore_errors=True)
+            raise
+
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
         """What is trained, for a checkpoint: an adapter's base or a frozen layer is not copied."""
         folder = Path(output_dir or self.args.output_dir)
@@ -208,10 +216,19 @@ def put_back(model: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 class BestPass:
-    """The pass with the lowest held-out loss so far, kept on disk so that a resumed run knows it too."""
+    """The pass with the lowest held-out loss so far, kept on disk so that a resumed run knows it too.
+
+    Its weights lie in a file named after its step, and the card is replaced once that is whole: a job killed or a
+    disk full in between leaves the pass that was best before.
+    """
 
     def __init__(self, folder: Path):
-        self.weights, self.card = folder / f"{BEST}.safetensors", folder / f"{BEST}.json"
+        self.folder, self.card = folder, folder / f"{BEST}.json"
+
+    @property
+    def weights(self) -> Path:
+        """The file with the weights of the best pass."""
+        return self.folder / f"{BEST}-{self.step}.safetensors"
 
     @property
     def step(self) -> int:
@@ -225,8 +242,11 @@ class BestPass:
             since = sorted({*best["since"], step})
             write_json(self.card, {**best, "since": since})
             return len([later for later in since if later <= step])
-        save_file(trained_weights(model), self.weights)
+        save_file(trained_weights(model), self.folder / f"{BEST}-{step}.safetensors")
         write_json(self.card, {"loss": loss, "step": step, "since": []})
+        for path in self.folder.glob(f"{BEST}-*.safetensors"):
+            if path != self.weights:
+                path.unlink()
         return 0
 
     def restore(self, model: nn.Module) -> None:
@@ -258,8 +278,11 @@ class FollowRun(TrainerCallback):
             control.should_save = True
 
     def on_save(self, args, state, control, **_):
-        """Remember when."""
+        """Remember when, and let the older checkpoints go. By step: a clock may have jumped back in between."""
         self.saved = time.monotonic()
+        for path in self.run.checkpoints.glob("checkpoint-*"):
+            if path.name != f"checkpoint-{state.global_step}":
+                shutil.rmtree(path, ignore_errors=True)
 
     def on_log(self, args, state, control, logs=None, **_):
         """Pass the trainer's figures on, without its timings at the end."""
@@ -299,7 +322,6 @@ def _arguments(run: RunDirectory, schedule: Schedule, evaluate: bool) -> Trainin
         data_seed=schedule.seed,
         eval_strategy="epoch" if evaluate else "no",
         save_strategy="epoch",
-        save_total_limit=1,
         logging_steps=1,
         logging_nan_inf_filter=False,
         remove_unused_columns=False,

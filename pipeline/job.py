@@ -11,7 +11,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from pipeline import disk
 from pipeline.memory import advice, is_out_of_memory
 from pipeline.run_directory import RunDirectory
 
@@ -71,29 +73,35 @@ def beating(run: RunDirectory, interval: float | None = None) -> Iterator[None]:
 def run_job(run: RunDirectory, work: Callable[[RunDirectory, dict], Mapping]) -> int:
     """Do the work and leave exactly one truth behind: result.json, error.json, or phase `cancelled`."""
     started = time.monotonic()
-    run.write_status("starting", message="loading")
     try:
+        run.write_status("starting", message="loading")
+        disk.keep_room(run.path)
         with beating(run):
             result = dict(work(run, run.config()))
     except Cancelled as reason:
+        disk.give_room(run.path)
         run.write_status("cancelled", message=str(reason))
         return 0
     except Exception as error:
-        traceback.print_exc()
-        message = told(error, run.config())
+        disk.give_room(run.path)
+        message = told(error, run.config(), run.path)
         run.fail(type(error).__name__, message)
         run.write_status("failed", message=message)
+        traceback.print_exc()
         return 1
+    disk.give_room(run.path)
     result.setdefault("seconds", round(time.monotonic() - started, 2))
     run.write_status("finishing", message="done")
     run.finish(result)
     return 0
 
 
-def told(error: Exception, config: Mapping) -> str:
-    """The error as the run's page says it; a lack of memory becomes advice."""
+def told(error: Exception, config: Mapping, folder: Path) -> str:
+    """The error as the run's page says it; a lack of memory or of room on the disk becomes advice."""
     if is_out_of_memory(error):
         return advice(config.get("kind", ""), config.get("options") or {})
+    if disk.is_full(error):
+        return disk.advice(folder)
     return str(error) or type(error).__name__
 
 

@@ -234,7 +234,11 @@ class Training:
                 "episodes": self.episodes,
             }
             unfinished = run.checkpoints / f".{CHECKPOINT}.unfinished"
-            torch.save(state, unfinished)
+            try:
+                torch.save(state, unfinished)
+            except Exception:
+                unfinished.unlink(missing_ok=True)  # what fills the disk is of no use
+                raise
             unfinished.replace(run.checkpoints / CHECKPOINT)
         self.processes.wait()
 

@@ -1,6 +1,8 @@
 """The shared trainer: one forward per completion, and a loss that no split of the work changes."""
 
 import itertools
+import os
+import time
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from safetensors.torch import load_file
 
 from pipeline.configs import RewardConfig
 from pipeline.group_figures import evaluate_groups
-from pipeline.group_trainer import BestPass, GroupTrainer, Schedule, put_back, trained_weights
+from pipeline.group_trainer import BestPass, GroupTrainer, Schedule, last_checkpoint, put_back, trained_weights
 from pipeline.groups import GroupData, read_groups
 from pipeline.job import Refused
 from pipeline.reward import forward, new_reward
@@ -158,6 +160,27 @@ def test_a_pass_that_is_told_again_after_a_resume_counts_once(tmp_path, reward):
     put_back(reward.model, {name: torch.zeros_like(p) for name, p in weights.items()})
     best.restore(reward.model)
     assert all(torch.equal(p, weights[name]) for name, p in trained_weights(reward.model).items())
+
+
+def test_a_job_killed_while_it_keeps_a_pass_leaves_the_one_before(tmp_path, reward, monkeypatch):
+    best, weights = BestPass(tmp_path), trained_weights(reward.model)
+    best.take(reward.model, 0.5, 1)
+    put_back(reward.model, {name: torch.zeros_like(p) for name, p in weights.items()})
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr("pipeline.group_trainer.write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        best.take(reward.model, 0.4, 2)
+    BestPass(tmp_path).restore(reward.model)
+    assert best.step == 1
+    assert all(torch.equal(p, weights[name]) for name, p in trained_weights(reward.model).items())
+
+
+def test_the_newest_checkpoint_stays_after_the_clock_jumped_back(run, reward, data):
+    (run.checkpoints / "checkpoint-0").mkdir()
+    later = time.time() + 3600
+    os.utime(run.checkpoints / "checkpoint-0", (later, later))
+    GroupTrainer(run, reward.model, data, OBJECTIVE, Schedule(2, 5, 1e-3, 0)).fit(run)
+    assert [path.name for path in run.checkpoints.glob("checkpoint-*")] == ["checkpoint-2"]
+    assert last_checkpoint(run).endswith("checkpoint-2")
 
 
 def test_a_checkpoint_holds_what_is_trained_and_nothing_else(run, reward, data):
