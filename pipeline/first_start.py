@@ -173,7 +173,7 @@ def _attempts(services: Services, kind: str, campaign_id: int | None) -> list[Ru
 def _may_launch(services: Services, kind: str, campaign_id: int | None) -> bool:
     """Whether no such run goes on and none has failed since this process opened the folder."""
     found = runs.runs(services.database, kind, campaign_id)
-    return all(run.state in ENDED_STATES and run.created < services.opened for run in found)
+    return all(run.state in ENDED_STATES and services.is_earlier(run) for run in found)
 
 
 def _run_state(
@@ -183,7 +183,7 @@ def _run_state(
     if not found:
         return _told(kind, message, None, begin, share)
     run = found[0]
-    if run.state in ("failed", "cancelled") and run.created >= services.opened:
+    if run.state in ("failed", "cancelled") and not services.is_earlier(run):
         return {**_told("failed", f"{message} {run.state}: {run.reason}", run, begin, share), "remaining": None}
     return _told(kind, message, run, begin, share, RunDirectory(services.directory(run)).status() or {})
 

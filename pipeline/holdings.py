@@ -60,7 +60,7 @@ def _versions(services: Services, held: set[str]) -> list[dict]:
     made_by = {one.id: one for one in runs.runs(services.database)}
     touched: set[str] = set()
     rows = []
-    for one in sorted(versions.versions(services.database), key=lambda one: one.created):
+    for one in versions.versions(services.database):
         direct = one.run_id in held
         if direct or _learned_from(services, one, made_by, touched):
             touched.add(one.name)

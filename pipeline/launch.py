@@ -16,7 +16,7 @@ from pipeline.model_card import export_papers
 from pipeline.placing import placed, require_agreed
 from pipeline.reference_cache import FOLDER, copy_known
 from pipeline.resources import Resources, plain
-from pipeline.run_directory import RunDirectory
+from pipeline.run_directory import RunDirectory, write_json
 from pipeline.services import Services, location
 from pipeline.snapshot import LaunchRefused, Snapshot, freeze
 from storage import campaigns, runs, versions
@@ -112,6 +112,17 @@ def campaign_of(services: Services, campaign_id: int | None, kind: str) -> Campa
     if found is None:
         raise LaunchRefused(f"campaign: found {campaign_id}, expected the id of a campaign")
     return found
+
+
+def find_models_again(services: Services, directory: RunDirectory) -> None:
+    """Put into config.json where its models are today: a run may start after its data folder was moved."""
+    config = directory.config()
+    noted = config.get("models", {})
+    known = {place: versions.version(services.database, model["name"]) for place, model in noted.items()}
+    now = {place: location(services, found) for place, found in known.items() if found is not None}
+    models = {place: {**model, "path": now.get(place, model["path"])} for place, model in noted.items()}
+    if models != noted:
+        write_json(directory.path / "config.json", {**config, "models": models})
 
 
 def _named(services: Services, place: str, name: str) -> ModelVersion:

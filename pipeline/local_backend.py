@@ -24,7 +24,8 @@ from pipeline.job_command import job_command
 from pipeline.run_directory import read_json, write_json
 
 NICENESS = 15
-START_TIME_TOLERANCE = 1.0  # seconds; process start times are counted in clock ticks since boot
+START_TIME_TOLERANCE = 1.0  # seconds
+SINCE_BOOT = 1e9  # start times below are seconds since boot; above, of the wall clock, as older handles have them
 
 
 class LocalBackend:
@@ -63,8 +64,9 @@ class LocalBackend:
         process = psutil.Process(child.pid)
         if job.nice:
             process.nice(NICENESS)  # before Python has started a second thread: threads inherit it
-        handle = _handle(child.pid, process.create_time())
-        write_json(directory / "process.json", {"pid": child.pid, "started": process.create_time()})
+        started = started_at(process)
+        handle = _handle(child.pid, started)
+        write_json(directory / "process.json", {"pid": child.pid, "started": started})
         threading.Thread(target=_reap, args=(child, directory), name=f"reap {child.pid}", daemon=True).start()
         return handle
 
@@ -75,15 +77,16 @@ class LocalBackend:
         if noted:
             return _handle(noted["pid"], noted["started"])
         working = [one for one in _working_on(directory) if not _is_worker(one, directory)]
-        return _handle(working[0].pid, working[0].info["create_time"]) if working else None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return _handle(working[0].pid, started_at(working[0])) if working else None
+        return None
 
     def alive(self, handle: str) -> bool:
         """Whether that very process runs; one that has ended and waits for its parent does not."""
         pid, started = _parse(handle)
         try:
             process = psutil.Process(pid)
-            same = abs(process.create_time() - started) <= START_TIME_TOLERANCE
-            return same and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+            return _is_of(process, started) and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
         except psutil.NoSuchProcess:
             return False
 
@@ -145,7 +148,7 @@ def _seeing(slot: str) -> list[str]:
 
 def _working_on(directory: Path) -> list[psutil.Process]:
     """The processes whose last word is this directory."""
-    found = [(one, one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline", "create_time"])]
+    found = [(one, one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])]
     return [one for one, words in found if len(words) > 3 and "-m" in words and words[-1] == str(directory)]
 
 
@@ -161,16 +164,38 @@ def _left_behind(directory: Path, leader: int, started: float) -> list[psutil.Pr
     """What still runs of a job whose first process is gone: its group, and workers in groups of their own."""
     found = _working_on(directory)
     if not _belongs_to_another(leader, started):
-        grouped = [p for p in psutil.process_iter(["create_time"]) if _group(p.pid) == leader]
+        grouped = [p for p in psutil.process_iter() if _group(p.pid) == leader]
         found += [p for p in grouped if p not in found]
-    return [p for p in found if p.info["create_time"] >= started - START_TIME_TOLERANCE]
+    return [p for p in found if _is_younger(p, started)]
 
 
 def _belongs_to_another(pid: int, started: float) -> bool:
     try:
-        return abs(psutil.Process(pid).create_time() - started) > START_TIME_TOLERANCE
+        return not _is_of(psutil.Process(pid), started)
     except psutil.NoSuchProcess:
         return False
+
+
+def started_at(process: psutil.Process, by_wall_clock: bool = False) -> float:
+    """When a process began: seconds since boot where the system tells, so that no change of the clock touches it.
+
+    Raises psutil.NoSuchProcess.
+    """
+    if not by_wall_clock:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8", errors="replace")
+            return int(fields.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return process.create_time()
+
+
+def _is_of(process: psutil.Process, started: float) -> bool:
+    return abs(started_at(process, started > SINCE_BOOT) - started) <= START_TIME_TOLERANCE
+
+
+def _is_younger(process: psutil.Process, started: float) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return started_at(process, started > SINCE_BOOT) >= started - START_TIME_TOLERANCE
+    return False
 
 
 def _group(pid: int) -> int | None:

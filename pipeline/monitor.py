@@ -21,6 +21,7 @@ from pipeline.calls import Calls
 from pipeline.configs import MODULES
 from pipeline.endings import AGAIN, retries, why_it_died
 from pipeline.intake import register_result, take_in_metrics, take_in_pieces
+from pipeline.launch import find_models_again
 from pipeline.limits import SILENT_SECONDS, limit_reached
 from pipeline.looking import FORCE, TERM, Look, begin, look_at
 from pipeline.resources import resources_of
@@ -124,7 +125,7 @@ class Monitor:
     def _follow(self, run: Run) -> None:
         directory = RunDirectory(self.services.directory(run))
         if run.state == "queued" and not directory.path.exists():
-            if run.created < self.services.opened:
+            if self.services.is_earlier(run):
                 self._end(run, "failed", "RankLoop was stopped while it prepared the run; start it again")
             return
         backend = self.services.backends.there.get(self.services.backend_name(run))
@@ -149,6 +150,7 @@ class Monitor:
 
     def _begin(self, run: Run, directory: RunDirectory, backend: Backend, recover: bool) -> None:
         """Get the run its job; where the app died, or the backend did not answer, first look for one it has."""
+        find_models_again(self.services, directory)
         job = Job(directory.path, MODULES[run.kind], resources_of(directory.config()), run.slot)
         earlier = runs.handles(self.services.database, run.id)
         handle = self._asked(backend, run, "begin", partial(begin, backend, job, earlier, recover))

@@ -6,7 +6,6 @@ Opens and closes; decides nothing. Reads no environment: values come from `app.p
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.backend import Backend, Backends
@@ -16,6 +15,7 @@ from pipeline.run_directory import RunDirectory
 from storage.assignments import Assignments
 from storage.database import Database
 from storage.records import ModelVersion, Run
+from storage.runs import highest_number, number_of
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,9 +45,13 @@ class Services:
     backends: Backends
     base_model: str = "starter"
     project_root: Path = PROJECT_ROOT
-    opened: datetime = field(default_factory=lambda: datetime.now(UTC))
+    earlier: int = 0  # the number of the newest run there was when the folder was opened
     after_run: list[Callable[[Run], None]] = field(default_factory=list)
     heard: dict[str, Heard] = field(default_factory=dict)
+
+    def is_earlier(self, run: Run) -> bool:
+        """Whether another process made the run, before this one opened the folder. No clock is asked: it may jump."""
+        return number_of(run.id) <= self.earlier
 
     def directory(self, run: Run) -> Path:
         """The run's directory as an absolute path."""
@@ -90,7 +94,8 @@ def open_services(
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     database = Database(folder)
     pool = Assignments(database, lease_seconds=lease_seconds, clock=time.time)
-    return Services(folder, database, pool, backends or only(LocalBackend(PROJECT_ROOT)), base_model)
+    there = backends or only(LocalBackend(PROJECT_ROOT))
+    return Services(folder, database, pool, there, base_model, earlier=highest_number(database))
 
 
 def only(backend: Backend) -> Backends:

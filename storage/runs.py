@@ -23,7 +23,7 @@ _RUNS = """
                WHERE name = 'data_hash' GROUP BY run_id) d USING (run_id)
     LEFT JOIN (SELECT run_id, arg_max(value, position) AS value FROM run_event
                WHERE name = 'handle' GROUP BY run_id) h USING (run_id)
-    LEFT JOIN (SELECT run_id, arg_max(slot, created) AS value FROM run_slot GROUP BY run_id) l USING (run_id)
+    LEFT JOIN (SELECT run_id, arg_max(slot, rowid) AS value FROM run_slot GROUP BY run_id) l USING (run_id)
 """
 
 
@@ -53,6 +53,17 @@ def create_run(
         return run_id
 
     return _known(database, database.write(work))
+
+
+def highest_number(database: Database) -> int:
+    """The number of the newest run, deleted ones included; 0 where there was none."""
+    with database.read() as cursor:
+        return cursor.execute("SELECT coalesce(max(number), 0) FROM run").fetchall()[0][0]
+
+
+def number_of(run_id: str) -> int:
+    """The number that a run's id begins with."""
+    return int(run_id.split("-")[0])
 
 
 def run(database: Database, run_id: str) -> Run | None:

@@ -34,11 +34,11 @@ def version(database: Database, name: str) -> ModelVersion | None:
 
 
 def versions(database: Database, role: str | None = None, campaign_id: int | None = None) -> list[ModelVersion]:
-    """Versions, oldest first; those of a campaign include the ones that belong to none, such as the starter."""
+    """Versions, the first registered first; those of a campaign include the ones of none, such as the starter."""
     query = f"""SELECT {_COLUMNS} FROM model_version v LEFT JOIN run r USING (run_id)
                 WHERE ($role IS NULL OR v.role = $role)
                   AND ($campaign IS NULL OR r.campaign_id IS NULL OR r.campaign_id = $campaign)
-                ORDER BY v.created, v.name"""
+                ORDER BY v.rowid"""
     with database.read() as cursor:
         rows = cursor.execute(query, {"role": role, "campaign": campaign_id}).fetchall()
     return [_version(row) for row in rows]

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +65,9 @@ class Plan:
 class Chaos:
     """The template, the undisturbed runs, and the rounds on it."""
 
-    def __init__(self, folder: Path, kinds: list[str], seed: int, say=lambda text: None):
-        self.folder, self.kinds, self.random, self.say = folder, kinds, random.Random(seed), say
+    def __init__(self, folder: Path, kinds: Sequence[str], phases: Sequence[str], seed: int, say: Callable):
+        self.folder, self.kinds, self.phases, self.say = folder, kinds, phases, say
+        self.random = random.Random(seed)
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
         self.key = make_template(folder)
         self.quiet: dict[str, Outcome] = {}
@@ -91,7 +93,7 @@ class Chaos:
 
     def plan(self, number: int) -> Plan:
         """Phases in turns, so that all come; the rest by chance."""
-        phase = list(POINTS)[number % len(POINTS)]
+        phase = self.phases[number % len(self.phases)]
         kind = self.random.choice(self.kinds)
         self.undisturbed(kind)
         whom = [(APP,)] if phase in EARLY else [(APP,), (JOB,), (APP, JOB)]
@@ -127,8 +129,11 @@ class Chaos:
         if not app.alive:
             app.plan_file.unlink(missing_ok=True)
             assert app.start(), f"the app did not start again: {app.said()}"
-        run = self.until_ended(app) or self.until_ended(app, app.launch(kind))
-        path = [run["state"] if killed or plan is None else f"not hit, {run['state']}"]
+        path = [] if killed or plan is None else ["not hit"]
+        if (run := self.until_ended(app)) is None:
+            path.append("no run yet, started again")
+            run = self.until_ended(app, app.launch(kind))
+        path.append(run["state"])
         if run["state"] != "succeeded":
             said += self.unjust(run, plan)
             reply = app.ask("POST", f"/runs/{run['run']}/resume")
@@ -183,9 +188,16 @@ class Chaos:
         return said
 
 
-def run_rounds(rounds: int, folder: Path, seed: int, kinds: list[str], say=lambda text: None) -> tuple[dict, Counter]:
+def run_rounds(
+    rounds: int,
+    folder: Path,
+    seed: int,
+    kinds: Sequence[str],
+    phases: Sequence[str] = tuple(POINTS),
+    say: Callable[[str], object] = lambda text: None,
+) -> tuple[dict, Counter]:
     """Run them; the report, and how often each (phase, whom, how it ended) came."""
-    chaos, table, wrong = Chaos(folder, kinds, seed, say), Counter(), []
+    chaos, table, wrong = Chaos(folder, kinds, phases, seed, say), Counter(), []
     for number in range(rounds):
         plan = chaos.plan(number)
         ended, said = chaos.round(number, plan)
@@ -204,7 +216,7 @@ def main() -> None:
     kinds = list(OPTIONS) if options.kind == "mixed" else [options.kind]
     folder = Path(tempfile.mkdtemp(prefix="rankloop-chaos-"))
     say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731 - progress beside the answer
-    result, table = run_rounds(options.rounds, folder, options.seed, kinds, say)
+    result, table = run_rounds(options.rounds, folder, options.seed, kinds, say=say)
     print(f"{'phase':12} {'killed':12} {'times':>5}  outcome")
     for (phase, whom, ended), times in sorted(table.items(), key=lambda item: list(POINTS).index(item[0][0])):
         print(f"{phase:12} {whom:12} {times:5}  {ended}")

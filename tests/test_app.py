@@ -15,6 +15,7 @@ import pytest
 
 import app
 from pipeline.launch import launch
+from pipeline.run_directory import RunDirectory
 from pipeline.services import open_services
 from storage import api_keys, people, runs
 from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks
@@ -28,14 +29,18 @@ sys.exit(app.main([], os.environ))
 """
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class App:
     """One folder and the processes that serve it."""
 
     def __init__(self, folder: Path):
         self.folder = folder / "data"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         model = folder / "base"
         model.mkdir()
@@ -62,7 +67,7 @@ class App:
         except httpx.HTTPError:
             return False
 
-    def until(self, condition, seconds=60):
+    def until(self, condition, seconds=240):
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, self.said()
@@ -129,6 +134,33 @@ def test_a_run_outlives_a_killed_app_and_the_next_one_follows_it(served):
     services = open_services(served.folder)
     assert [name for name, *_ in runs.state_history(services.database, served.run_id)].count("succeeded") == 1
     services.close()
+
+
+@pytest.mark.slow
+def test_a_second_app_on_the_folder_refuses_and_leaves_the_first_alone(served):
+    announced = (served.folder / "server.json").read_text()
+    environment = {**served.environment, "RANKLOOP_PORT": str(free_port())}
+    second = subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert second.returncode == 1 and second.stdout == ""
+    assert second.stderr.startswith("app.py: ") and served.url in second.stderr and "Traceback" not in second.stderr
+    assert (served.folder / "server.json").read_text() == announced and served.answers()
+    served.until(lambda: state(served) == "running")
+
+
+@pytest.mark.slow
+def test_curves_are_complete_when_a_browser_comes_back_that_was_closed_the_whole_run(served):
+    (served.folder / "runs" / "go").touch()
+    files = RunDirectory(served.folder / "runs" / served.run_id)
+    served.until(lambda: files.result() is not None)
+    written = [(row["step"], row["loss"]) for row in files.metrics()[0]]
+    served.until(lambda: state(served) == "succeeded")
+    path = f"{served.url}/api/v1/runs/{served.run_id}"
+    headers = {"Authorization": f"Bearer {served.key}"}
+    rows = httpx.get(f"{path}/metrics", headers=headers).json()
+    assert [(row["step"], row["loss"]) for row in rows] == written != []
+    stream = httpx.get(f"{path}/events", headers=headers).text
+    told = json.loads(re.search(r"event: rows\ndata: (.*)", stream).group(1))
+    assert told == {"from": 0, "rows": rows} and "event: end" in stream
 
 
 @pytest.mark.slow

@@ -2,16 +2,19 @@
 
 import json
 import os
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pipeline import run_life
 from pipeline.launch import launch
 from pipeline.monitor import Monitor
 from pipeline.run_directory import RunDirectory, write_json
 from pipeline.services import open_services
-from storage import runs, versions
+from storage import campaigns, runs, versions
+from storage.records import ModelVersion
 from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, behave, open_folder, rank_all
 from ui.run_view import curve_rows, detail, summary
 
@@ -148,7 +151,7 @@ def test_a_result_written_while_the_app_was_down_is_taken_in_by_the_next_one(ser
 
 
 # ---- the log
-def test_the_tail_of_a_log_of_gigabytes_is_read_from_its_end(run, monkeypatch):
+def test_the_tail_of_a_log_of_gigabytes_is_read_from_its_end(run):
     with run.log.open("wb") as log:
         log.truncate(8 * GIBIBYTE)  # sparse: takes no room
         log.seek(0, os.SEEK_END)
@@ -181,3 +184,68 @@ def test_rows_keep_their_order_and_none_is_lost_when_the_clock_jumps_back(servic
     assert monitor.wait(found.id).state == "succeeded"
     assert [row["step"] for row in curve_rows(services, found.id)][:4] == [1, 2, 3, 4]
     assert detail(services, runs.run(services.database, found.id))["elapsed"] >= 0
+
+
+def test_a_run_prepared_by_a_killed_app_fails_also_if_the_clock_jumped_back_since(services, campaign, tmp_path):
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr("storage.runs._now", lambda: ahead)
+        half_made = runs.create_run(services.database, "reward", campaign.id, {})
+    services.close()
+    reopened = open_services(tmp_path)
+    assert Monitor(reopened, interval=0.02).wait(half_made.id).reason.startswith("RankLoop was stopped while")
+    reopened.close()
+
+
+def test_slots_and_versions_are_the_newest_also_after_the_clock_jumped_back(services, campaign):
+    found, (early, late) = (
+        launch(services, "reward", campaign.id),
+        (datetime(2020, 1, 1, tzinfo=UTC), datetime.now(UTC)),
+    )
+    for slot, moment in (("first", late), ("second", early)):
+        with pytest.MonkeyPatch.context() as changed:
+            changed.setattr("storage.runs._now", lambda moment=moment: moment)
+            runs.set_slot(services.database, found.id, slot)
+        versions.register_version(services.database, ModelVersion(slot, "reward", f"owner/{slot}", created=moment))
+    assert runs.run(services.database, found.id).slot == "second"
+    assert versions.newest_version(services.database, "reward").name == "second"
+
+
+# ---- files and folders
+def test_a_run_whose_directory_is_gone_fails_and_stops_no_other(services, campaign):
+    lost, monitor = running(services, campaign)
+    other = launch(services, "dpo", campaign.id)
+    shutil.rmtree(services.directory(lost))
+    let_go(services)
+    assert monitor.wait(other.id).state == "succeeded"
+    ended = monitor.wait(lost.id)
+    assert ended.state == "failed" and ended.reason
+
+
+def test_a_queued_run_finds_its_models_after_the_data_folder_was_moved(services, campaign, tmp_path):
+    made = Monitor(services, interval=0.02).wait(launch(services, "dpo", campaign.id).id)
+    campaigns.set_policy(services.database, campaign.id, "dpo-1")
+    waiting = launch(services, "reward", campaign.id)
+    services.close()
+    moved = tmp_path.with_name(f"{tmp_path.name}-moved")
+    tmp_path.rename(moved)
+    reopened = open_services(moved)
+    assert Monitor(reopened, interval=0.02).wait(waiting.id).state == "succeeded"
+    policy = RunDirectory(reopened.directory(waiting)).config()["models"]["policy"]
+    assert policy == {"name": "dpo-1", "path": str(moved / made.directory / "artifacts" / "model")}
+    reopened.close()
+
+
+def test_a_failed_run_is_resumed_where_the_data_folder_was_moved_to(services, campaign, tmp_path):
+    Monitor(services, interval=0.02).wait(launch(services, "dpo", campaign.id).id)
+    campaigns.set_policy(services.database, campaign.id, "dpo-1")
+    behave(services, "fail")
+    failed = Monitor(services, interval=0.02).wait(launch(services, "reward", campaign.id).id)
+    services.close()
+    moved = tmp_path.with_name(f"{tmp_path.name}-moved")
+    tmp_path.rename(moved)
+    reopened = open_services(moved)
+    behave(reopened, "succeed")
+    assert Monitor(reopened, interval=0.02).wait(run_life.resume(reopened, failed).id).state == "succeeded"
+    assert str(moved) in RunDirectory(reopened.directory(failed)).config()["models"]["policy"]["path"]
+    reopened.close()

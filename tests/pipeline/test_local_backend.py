@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.backend import Job
 from pipeline.gpu_use import gpu_words
-from pipeline.local_backend import LocalBackend
+from pipeline.local_backend import LocalBackend, started_at
 from pipeline.run_directory import RunDirectory, read_json
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -72,9 +72,26 @@ def test_another_backend_finds_the_job_by_its_directory(backend, directory):
 
 
 def test_a_recycled_pid_is_not_taken_for_the_job(backend):
+    started = started_at(psutil.Process())
+    assert backend.alive(f"local:{os.getpid()}:{started:.2f}")
+    assert not backend.alive(f"local:{os.getpid()}:{started - 60:.2f}")
+
+
+def test_a_handle_of_an_older_version_still_finds_its_process(backend):
     started = psutil.Process().create_time()
     assert backend.alive(f"local:{os.getpid()}:{started:.2f}")
     assert not backend.alive(f"local:{os.getpid()}:{started - 60:.2f}")
+
+
+def test_a_clock_that_jumps_back_changes_neither_a_living_job_nor_a_dead_one(backend, directory, monkeypatch):
+    behave(directory, "hang")
+    handle = backend.submit(Job(directory.path, MODULE))
+    booted = psutil._pslinux.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted - 3600)  # as the kernel tells it after a jump
+    other = LocalBackend(PROJECT_ROOT)
+    assert other.alive(handle) and other.find(directory.path) == handle
+    backend.cancel(handle, force=True)
+    until(lambda: not other.alive(handle))
 
 
 def test_nothing_is_found_where_nothing_was_started(backend, directory):
