@@ -138,6 +138,7 @@ def test_a_run_outlives_a_killed_app_and_the_next_one_follows_it(served):
 
 @pytest.mark.slow
 def test_a_second_app_on_the_folder_refuses_and_leaves_the_first_alone(served):
+    served.until((served.folder / "server.json").exists)
     announced = (served.folder / "server.json").read_text()
     environment = {**served.environment, "RANKLOOP_PORT": str(free_port())}
     second = subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True)

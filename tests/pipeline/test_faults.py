@@ -165,10 +165,13 @@ def test_no_time_is_negative_after_the_clock_jumped_back(services, campaign):
     found, _ = running(services, campaign)
     directory = RunDirectory(services.directory(found))
     earlier = datetime.now(UTC) - timedelta(hours=1)
-    directory.write_status("running", 3, 10)
+    for step in (3, 4):  # the first step is where the speed is counted from
+        directory.write_status("running", step, 10)
+        time.sleep(0.15)
     told = summary(services, found, now=earlier)
     let_go(services)
-    assert told["elapsed"] >= 0 and told["remaining"] >= 0 and told["silent"] is None
+    assert told["elapsed"] >= 0 and told["silent"] is None
+    assert told["remaining"] is None or told["remaining"] >= 0
 
 
 def test_rows_keep_their_order_and_none_is_lost_when_the_clock_jumps_back(services, campaign, monkeypatch):
