@@ -280,7 +280,7 @@ class FollowRun(TrainerCallback):
     def on_save(self, args, state, control, **_):
         """Remember when, and let the older checkpoints go. By step: a clock may have jumped back in between."""
         self.saved = time.monotonic()
-        for path in self.run.checkpoints.glob("checkpoint-*"):
+        for path in self.run.checkpoints.glob("checkpoint-*") if self.processes.first else ():
             if path.name != f"checkpoint-{state.global_step}":
                 shutil.rmtree(path, ignore_errors=True)
 
