@@ -30,6 +30,7 @@ from pipeline.services import Heard, Services
 from pipeline.slots import free_slot
 from pipeline.watch import Watch
 from storage import runs
+from storage.database import StorageInterrupted
 from storage.records import ENDED_STATES, Run
 
 GRACE_SECONDS = 30.0  # from the cancel file to SIGTERM
@@ -114,6 +115,9 @@ class Monitor:
         except BackendUnreachable as error:
             since = _clock(self._watch.since(run.id, "unreachable"))
             self._hear(run, f"{error} It has not answered since {since}; the run is left as it is and asked for again.")
+        except StorageInterrupted as error:  # not the run's fault: its job goes on, and what it writes waits
+            log.warning("run %s waits for the database: %s", run.id, error)
+            self._hear(run, f"What it writes cannot be stored now and waits in its directory. {error}")
         except Exception as error:
             log.exception("run %s could not be followed", run.id)
             self._failures[run.id] = self._failures.get(run.id, 0) + 1

@@ -10,10 +10,11 @@ import pytest
 
 from pipeline import run_life
 from pipeline.launch import launch
-from pipeline.monitor import Monitor
+from pipeline.monitor import ATTEMPTS, Monitor
 from pipeline.run_directory import RunDirectory, write_json
 from pipeline.services import open_services
 from storage import campaigns, runs, versions
+from storage.database import StorageInterrupted
 from storage.records import ModelVersion
 from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, behave, open_folder, rank_all
 from ui.run_view import curve_rows, detail, summary
@@ -55,6 +56,10 @@ def running(services, campaign, kind="reward"):
         monitor.poll_once()
         time.sleep(0.02)
     return runs.run(services.database, started.id), monitor
+
+
+def refused(*_):
+    raise StorageInterrupted("The disk is full.")
 
 
 def let_go(services) -> None:
@@ -215,6 +220,18 @@ def test_slots_and_versions_are_the_newest_also_after_the_clock_jumped_back(serv
 
 
 # ---- files and folders
+def test_a_run_goes_on_while_the_database_cannot_store_what_it_writes(services, campaign, monkeypatch):
+    found, monitor = running(services, campaign)
+    with monkeypatch.context() as full:
+        full.setattr("pipeline.monitor.take_in_metrics", refused)
+        for _ in range(ATTEMPTS + 1):
+            monitor.poll_once()
+    assert "waits in its directory. The disk is full." in services.heard[found.id].notice
+    let_go(services)
+    assert monitor.wait(found.id).state == "succeeded"
+    assert [row["loss"] for row in curve_rows(services, found.id)] == [0.5, 0.25]
+
+
 def test_a_run_whose_directory_is_gone_fails_and_stops_no_other(services, campaign):
     lost, monitor = running(services, campaign)
     other = launch(services, "dpo", campaign.id)
