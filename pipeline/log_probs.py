@@ -14,7 +14,15 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from pipeline.packing import PromptCompletion, hidden_states, predicting_positions, row_batches, rows_of, sharing
+from pipeline.packing import (
+    APART,
+    PromptCompletion,
+    hidden_states,
+    predicting_positions,
+    row_batches,
+    rows_of,
+    sharing,
+)
 from pipeline.precision import autocast
 
 TOKEN_BUDGET = 2048  # padded tokens of one micro-batch; 512 to 2048 are within 10 % of each other on a CPU
@@ -105,13 +113,12 @@ def token_log_probs(
     """
     found: list[torch.Tensor | None] = [None] * len(sequences)
     body, device = model.get_decoder(), model.get_input_embeddings().weight.device
-    limit = sharing(body).limit if share else 0
-    for rows in row_batches(rows_of(sequences, limit, body.config.hidden_size), token_budget):
+    how = sharing(body) if share else APART
+    for rows in row_batches(rows_of(sequences, how, body.config.hidden_size), token_budget):
         with autocast(device):
-            states = hidden_states(body, rows, device)  # [B, T, D]
-        positions, tokens = predicting_positions(rows, states.shape[1])
-        wanted = torch.tensor(positions, device=device), torch.tensor(tokens, device=device)
-        log_probs = projected_log_probs(model, states.flatten(0, 1)[wanted[0]], wanted[1], temperature)
+            states, places = hidden_states(body, rows, device, how)  # [S, D]
+        positions, tokens = (torch.tensor(values, device=device) for values in predicting_positions(rows, places))
+        log_probs = projected_log_probs(model, states[positions], tokens, temperature)
         lengths = [len(completion) for row in rows for completion in row.completions]
         members = [member for row in rows for member in row.members]
         for member, part in zip(members, log_probs.split(lengths), strict=True):

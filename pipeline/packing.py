@@ -2,25 +2,29 @@
 
 A row is a prompt with one or more completions behind it. A token sees the prompt and its own completion up
 to itself, and positions restart after every completion, so hidden states are those of separate forwards
-(Krell et al. 2021; Wang and Hegde 2024). The mask is dense on a CPU; on CUDA it is a FlexAttention block mask,
-since a dense one turns the fast kernels off. Whether an architecture can do this is tried on a few tokens
-(`sharing`), never assumed: recurrent and convolutional layers, ALiBi and encoders cannot. It scores nothing.
+(Krell et al. 2021; Wang and Hegde 2024). On a CPU the attention runs in blocks (`prefix_attention.py`), or over a
+dense mask where a model's attention cannot be replaced; on CUDA it is FlexAttention's, since a dense mask turns the
+fast kernels off. What an architecture can do is tried on a few tokens (`sharing`), never assumed: recurrent and
+convolutional layers, ALiBi and encoders cannot share. It scores nothing.
 
-Shapes: B rows, T longest row in tokens, D hidden size, N completions or their tokens.
+Shapes: B rows, T longest row in tokens, S places of all tokens with padding, D hidden size, N completions or tokens.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
+from pipeline.prefix_attention import attending, lay_out
+
 PromptCompletion = tuple[list[int], list[int]]  # token ids of both
 FLEX_BLOCK = 128  # FlexAttention works in blocks of so many tokens
-PROBE = [([1, 2, 3], [4, 5]), ([1, 2, 3], [6, 7, 8, 9])]
+PROBE = [([1, 2, 3], [4, 5]), ([1, 2, 3], [6, 7, 8, 9]), ([5, 1], [2, 3]), ([5, 1], [3])]
 
 
 @dataclass(frozen=True)
@@ -44,39 +48,59 @@ class Row:
 
 @dataclass(frozen=True)
 class Sharing:
-    """Whether a model may share prompts, up to what length of prompt and completion; else a sentence why not."""
+    """How a model may share prompts, up to what length of prompt and completion; else a sentence why it may not.
+
+    by is the attention: in "blocks", over a "dense" mask, or "flex". With limit 0 every sequence is forwarded alone.
+    """
 
     limit: int
     reason: str = ""
+    by: str = "dense"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where among the S places of a forward each row's prompt begins, and each of its completions."""
+
+    prompts: list[int]
+    completions: list[list[int]]
 
 
 ALWAYS = 1 << 30  # no limit to the length
+APART = Sharing(0)
 
 
 # ---- which sequences share a row
-def rows_of(sequences: Sequence[PromptCompletion], limit: int, width: int) -> list[Row]:
-    """Sequences of one prompt together where that is less work, the rest alone; limit 0 leaves each alone.
+def rows_of(sequences: Sequence[PromptCompletion], how: Sharing, width: int) -> list[Row]:
+    """Sequences of one prompt together where that is less work, the rest alone.
 
-    Work is counted as 6 width t + t^2 for a row of t tokens: the matrix products of a transformer layer of that
-    width and its attention. Raises ValueError for an empty prompt or completion.
+    Blocks are always less. Under a mask, work is counted as 6 width t + t^2 for a row of t tokens: the matrix products
+    of a transformer layer of that width and its attention. Raises ValueError for an empty prompt or completion.
     """
     if any(not prompt or not completion for prompt, completion in sequences):
         raise ValueError("sequences: found an empty prompt or completion, expected at least one token in each")
     rows: list[Row] = []
     newest: dict[tuple[int, ...], Row] = {}
     for index, (prompt, completion) in enumerate(sequences):
-        alone = len(prompt) + len(completion)
-        row = newest.get(tuple(prompt)) if alone <= limit else None
-        if row is not None and _work(row.length + len(completion), width) - _work(row.length, width) <= _work(
-            alone, width
-        ):
+        fits = len(prompt) + len(completion) <= how.limit
+        row = newest.get(tuple(prompt)) if fits else None
+        if row is not None and (how.by != "dense" or _is_less(row, completion, width)):
             row.completions.append(completion)
             row.members.append(index)
             continue
         rows.append(Row(prompt, [completion], [index]))
-        if alone <= limit:
+        if fits:
             newest[tuple(prompt)] = rows[-1]
     return rows
+
+
+def _is_less(row: Row, completion: list[int], width: int) -> bool:
+    alone, longer = len(row.prompt) + len(completion), row.length + len(completion)
+    return _work(longer, width) - _work(row.length, width) <= _work(alone, width)
+
+
+def _work(tokens: int, width: int) -> int:
+    return 6 * width * tokens + tokens * tokens
 
 
 def row_batches(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
@@ -100,30 +124,49 @@ def _fits(batch: list[Row], row: Row, token_budget: int) -> bool:
     return same_kind and (len(batch) + 1) * batch[0].length <= token_budget
 
 
-def _work(tokens: int, width: int) -> int:
-    return 6 * width * tokens + tokens * tokens
-
-
 # ---- one forward
-def hidden_states(body: nn.Module, rows: Sequence[Row], device: torch.device) -> Tensor:
-    """The last hidden state of every token [B, T, D]; padding on the right, T the longest row."""
+def hidden_states(
+    body: nn.Module, rows: Sequence[Row], device: torch.device, how: Sharing = APART
+) -> tuple[Tensor, Places]:
+    """The last hidden state of every token [S, D], and where the rows lie among them."""
+    alone = all(len(row.members) == 1 for row in rows)
+    if how.by == "blocks" and all(row.length <= how.limit for row in rows):
+        return _in_blocks(body, rows, device, alone)
     longest = max(row.length for row in rows)
-    if all(len(row.members) == 1 for row in rows):  # causal attention and right padding: no mask is needed
+    if alone:  # causal attention and right padding: no mask is needed
         ids = _padded([row.tokens for row in rows], longest, 0, device)
-        return body(input_ids=ids, use_cache=False).last_hidden_state
-    flex = takes_blocks(device)
+        states = body(input_ids=ids, use_cache=False)
+    else:
+        states, longest = _masked(body, rows, device, how.by == "flex")
+    return states.last_hidden_state.flatten(0, 1), _in_rows(rows, longest)
+
+
+def _in_blocks(body: nn.Module, rows: Sequence[Row], device: torch.device, alone: bool) -> tuple[Tensor, Places]:
+    layout = lay_out([(row.tokens, []) if alone else (row.prompt, row.completions) for row in rows], device)
+    ids, positions = (torch.tensor([values], device=device) for values in (layout.ids, layout.positions))
+    with attending(layout.clusters) as name, attention(body, name):
+        states = body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0]
+    if not alone:
+        return states, Places(layout.prompts, layout.completions)
+    return states, Places(
+        layout.prompts, [[at + len(row.prompt)] for at, row in zip(layout.prompts, rows, strict=True)]
+    )
+
+
+def _masked(body: nn.Module, rows: Sequence[Row], device: torch.device, flex: bool):
+    """The body's output for rows padded on the right, and to how many tokens."""
+    longest = max(row.length for row in rows)
     width = -(-longest // FLEX_BLOCK) * FLEX_BLOCK if flex else longest
     ids = _padded([row.tokens for row in rows], width, 0, device)
     positions = _padded([_positions(row) for row in rows], width, 0, device)
     segments = _padded([_segments(row) for row in rows], width, -1, device)
     with attention(body, "flex_attention" if flex else None):
         mask = block_mask(segments) if flex else dense_mask(segments, next(body.parameters()).dtype)
-        states = body(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False)
-    return states.last_hidden_state[:, :longest]
+        return body(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False), width
 
 
 def takes_blocks(device: torch.device) -> bool:
-    """Whether FlexAttention is the faster mask there."""
+    """Whether FlexAttention is the fastest there."""
     return device.type == "cuda"
 
 
@@ -166,34 +209,38 @@ def attention(body: nn.Module, kind: str | None) -> Iterator[None]:
 
 
 # ---- where the figures of the completions are
-def last_positions(rows: Sequence[Row], width: int) -> list[int]:
-    """Where each completion's last token is among the B x T flat positions, in the order of the rows' members."""
-    return [at + size - 1 for at, size, _ in _spans(rows, width)]
+def last_positions(rows: Sequence[Row], places: Places) -> list[int]:
+    """Where each completion's last token is, in the order of the rows' members."""
+    return [at + len(completion) - 1 for _, at, completion in _completions(rows, places)]
 
 
-def predicting_positions(rows: Sequence[Row], width: int) -> tuple[list[int], list[int]]:
-    """Flat positions of the states that predict the completion tokens [N], and those tokens [N].
+def predicting_positions(rows: Sequence[Row], places: Places) -> tuple[list[int], list[int]]:
+    """Places of the states that predict the completion tokens [N], and those tokens [N].
 
     The first token of every completion is predicted by the prompt's last state, the others by their predecessor.
     """
     positions, tokens = [], []
-    spans = _spans(rows, width)
-    for number, row in enumerate(rows):
-        before = number * width + len(row.prompt) - 1
-        for completion in row.completions:
-            at, size, _ = next(spans)
-            positions += [before, *range(at, at + size - 1)]
-            tokens += completion
+    for before, at, completion in _completions(rows, places):
+        positions += [before, *range(at, at + len(completion) - 1)]
+        tokens += completion
     return positions, tokens
 
 
-def _spans(rows: Sequence[Row], width: int) -> Iterator[tuple[int, int, int]]:
-    """Flat start, length and member of each completion."""
-    for number, row in enumerate(rows):
-        at = number * width + len(row.prompt)
-        for completion, member in zip(row.completions, row.members, strict=True):
-            yield at, len(completion), member
-            at += len(completion)
+def _completions(rows: Sequence[Row], places: Places) -> Iterator[tuple[int, int, list[int]]]:
+    """Where the prompt's last token is, where the completion begins, and the completion."""
+    for row, prompt, starts in zip(rows, places.prompts, places.completions, strict=True):
+        for start, completion in zip(starts, row.completions, strict=True):
+            yield prompt + len(row.prompt) - 1, start, completion
+
+
+def _in_rows(rows: Sequence[Row], width: int) -> Places:
+    """The places in rows padded to a width, completions one after another."""
+    prompts = [number * width for number in range(len(rows))]
+    completions = []
+    for start, row in zip(prompts, rows, strict=True):
+        sizes = [len(row.prompt), *map(len, row.completions[:-1])]
+        completions.append([start + before for before in accumulate(sizes)])
+    return Places(prompts, completions)
 
 
 def _positions(row: Row) -> list[int]:
@@ -215,35 +262,44 @@ _KNOWN: WeakKeyDictionary[nn.Module, Sharing] = WeakKeyDictionary()
 
 
 def sharing(body: nn.Module) -> Sharing:
-    """Whether this model's body may share prompts: asked once per model, by comparing it with separate forwards."""
+    """How this model's body may share prompts: asked once per model, by comparing it with separate forwards."""
     if body not in _KNOWN:
         _KNOWN[body] = _tried(body)
     return _KNOWN[body]
 
 
-@torch.no_grad()
 def _tried(body: nn.Module) -> Sharing:
-    device = next(body.parameters()).device
+    ways = ("flex",) if takes_blocks(next(body.parameters()).device) else ("blocks", "dense")
+    found = APART
+    for way in ways:
+        found = _way_tried(body, way)
+        if found.limit:
+            return found
+    return found
+
+
+@torch.no_grad()
+def _way_tried(body: nn.Module, by: str) -> Sharing:
     name = type(body).__name__
     try:
-        together = _probe(body, rows_of(PROBE, ALWAYS, 1 << 20), device)
-        apart = _probe(body, rows_of(PROBE, 0, 1), device)
-    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError) as error:
+        together, apart = _probe(body, Sharing(ALWAYS, by=by)), _probe(body, APART)
+    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, LookupError) as error:
         return Sharing(0, f"{name} takes no mask of its own ({type(error).__name__}), so prompts were not shared.")
     exact = next(body.parameters()).dtype == torch.float32
     if not bool(((together - apart).abs().max() <= (1e-4 if exact else 5e-2) * apart.abs().max()).item()):
         return Sharing(0, f"{name} does not keep completions behind one prompt apart, so prompts were not shared.")
-    return Sharing(_window(body.config))
+    return Sharing(_window(body.config), by=by)
 
 
-def _probe(body: nn.Module, rows: list[Row], device: torch.device) -> Tensor:
-    states = hidden_states(body, rows, device)
-    positions, _ = predicting_positions(rows, states.shape[1])
-    return states.flatten(0, 1)[positions].float()
+def _probe(body: nn.Module, how: Sharing) -> Tensor:
+    rows = rows_of(PROBE, how, 1 << 20)
+    states, places = hidden_states(body, rows, next(body.parameters()).device, how)
+    positions, _ = predicting_positions(rows, places)
+    return states[positions].float()
 
 
 def _window(config) -> int:
-    """The shortest window of a layer that looks back only so far: our mask has none, so longer rows go alone."""
+    """The shortest window of a layer that looks back only so far: our masks have none, so longer rows go alone."""
     kinds = set(getattr(config, "layer_types", None) or [])
     sliding = getattr(config, "sliding_window", None)
     used = not kinds or "sliding_attention" in kinds

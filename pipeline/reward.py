@@ -27,7 +27,7 @@ from pipeline.adapters import head_name, load_adapter
 from pipeline.groups import fit_length, pad_right
 from pipeline.job import Refused
 from pipeline.model_files import base_of
-from pipeline.packing import Sharing, hidden_states, last_positions, row_batches, rows_of, sharing
+from pipeline.packing import APART, Sharing, hidden_states, last_positions, row_batches, rows_of, sharing
 from pipeline.policy import Policy, completion_ids, loading, micro_batches, placed, prompt_ids, save_policy
 from pipeline.precision import autocast, pick_device
 from pipeline.run_directory import read_json, write_json
@@ -161,13 +161,14 @@ def forward(
     if not isinstance(head, nn.Linear):
         return _encoded(model, sequences, token_budget)
     device, body = head.weight.device, model.base_model
-    rows = rows_of(sequences, sharing(body).limit if share else 0, model.config.get_text_config().hidden_size)
+    how = sharing(body) if share else APART
+    rows = rows_of(sequences, how, model.config.get_text_config().hidden_size)
     parts, members = [], []
     for batch in row_batches(rows, token_budget):
         with autocast(device):
-            states = hidden_states(body, batch, device)  # [B, T, D]
-        at = torch.tensor(last_positions(batch, states.shape[1]), device=device)
-        parts.append(head(states.flatten(0, 1)[at].to(head.weight.dtype)).squeeze(-1).float())
+            states, places = hidden_states(body, batch, device, how)  # [S, D]
+        at = torch.tensor(last_positions(batch, places), device=device)
+        parts.append(head(states[at].to(head.weight.dtype)).squeeze(-1).float())
         members += [member for row in batch for member in row.members]
     return torch.cat(parts)[torch.tensor(members, device=device).argsort()]
 

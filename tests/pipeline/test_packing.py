@@ -1,5 +1,7 @@
 """Completions behind one shared prompt: the same values and gradients as in forwards of their own."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch.nn.attention.flex_attention import create_mask, flex_attention
@@ -21,6 +23,8 @@ from pipeline import log_probs as scoring
 from pipeline import packing
 from pipeline.packing import (
     ALWAYS,
+    Places,
+    Sharing,
     block_mask,
     dense_mask,
     hidden_states,
@@ -41,6 +45,7 @@ SEQUENCES = [
     ([5, 6, 7, 8], [9, 17, 18, 19, 2]),
     ([11, 12], [20, 2]),
 ]
+WAYS = BLOCKS, DENSE, FLEX = [Sharing(ALWAYS, by=by) for by in ("blocks", "dense", "flex")]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}
 
 
@@ -56,10 +61,12 @@ def gradient(model, loss) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["eager", "sdpa"])
-def test_log_probs_and_gradients_equal_those_of_separate_forwards(tiny_policy, kind):
+@pytest.mark.parametrize("way", WAYS[:2])
+def test_log_probs_and_gradients_equal_those_of_separate_forwards(tiny_policy, monkeypatch, kind, way):
     model = tiny_policy.model
     model.set_attn_implementation(kind)
-    assert len(rows_of(SEQUENCES, sharing(model.get_decoder()).limit, 32)) == 2
+    monkeypatch.setattr(scoring, "sharing", lambda body: way)
+    assert len(rows_of(SEQUENCES, way, 32)) == 2
     found, grads = [], []
     for share in (True, False):
         log_probs = torch.cat(token_log_probs(model, SEQUENCES, share=share))
@@ -124,35 +131,36 @@ def test_the_dense_mask_and_the_block_mask_let_the_same_tokens_look():
 
 
 def test_flex_attention_gives_the_hidden_states_of_the_dense_mask(tiny_policy, monkeypatch):
-    body, rows = tiny_policy.model.get_decoder(), rows_of(SEQUENCES, ALWAYS, 32)
+    body, rows = tiny_policy.model.get_decoder(), rows_of(SEQUENCES, DENSE, 32)
     # the kernel as torch's own plain operations: compiling it takes a minute on a CPU
     monkeypatch.setattr(WrappedFlexAttention, "__init__", lambda self, training: None)
     monkeypatch.setattr(WrappedFlexAttention, "__call__", lambda self: flex_attention)
     with torch.no_grad():
-        expected = hidden_states(body, rows, torch.device("cpu"))
-        monkeypatch.setattr(packing, "takes_blocks", lambda device: True)
-        found = hidden_states(body, rows, torch.device("cpu"))
-    real = torch.arange(expected.shape[1]) < torch.tensor([row.length for row in rows])[:, None]
-    torch.testing.assert_close(found[real], expected[real], atol=1e-5, rtol=0)
+        found = []
+        for way in (DENSE, FLEX):
+            states, places = hidden_states(body, rows, torch.device("cpu"), way)
+            found.append(states[predicting_positions(rows, places)[0]])
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=0)
 
 
 def test_positions_point_at_the_completions_wherever_they_stand():
-    rows = rows_of(SEQUENCES, ALWAYS, 1 << 20)
+    rows = rows_of(SEQUENCES, DENSE, 1 << 20)
     assert [row.members for row in rows] == [[0, 2, 3], [1, 4]]
-    tokens = [row.tokens for row in rows]
-    assert [tokens[i // 20][i % 20] for i in last_positions(rows, 20)] == [2] * 5
-    positions, predicted = predicting_positions(rows, 20)
+    places = Places([0, 20], [[4, 7, 9], [22, 26]])
+    tokens = [(row.tokens + [0] * 20)[:20] for row in rows]
+    assert [tokens[i // 20][i % 20] for i in last_positions(rows, places)] == [2] * 5
+    positions, predicted = predicting_positions(rows, places)
     assert positions[:5] == [3, 4, 5, 3, 7] and predicted[:5] == [9, 10, 2, 16, 2]
 
 
-def test_long_completions_of_a_short_prompt_go_alone():
+def test_under_a_mask_long_completions_of_a_short_prompt_go_alone():
     # attention over all of them would cost more than the prompt saves
-    assert len(rows_of([([1], [2] * 900)] * 4, ALWAYS, 32)) == 4
-    assert len(rows_of([([1] * 900, [2] * 20)] * 4, ALWAYS, 32)) == 1
+    assert len(rows_of([([1], [2] * 900)] * 4, DENSE, 32)) == 4
+    assert len(rows_of([([1] * 900, [2] * 20)] * 4, DENSE, 32)) == 1
 
 
 def test_batches_keep_rows_that_share_apart_from_those_that_do_not():
-    rows = rows_of([*SEQUENCES, ([30, 31], [32, 2])], ALWAYS, 1 << 20)
+    rows = rows_of([*SEQUENCES, ([30, 31], [32, 2])], DENSE, 1 << 20)
     batches = row_batches(rows, 1000)
     assert [[len(row.members) for row in batch] for batch in batches] == [[3, 2], [1]]
 
@@ -169,14 +177,18 @@ def test_architectures_that_cannot_share_are_found_out_and_named(config, kind):
     assert found.limit == 0 and kind.__name__ in found.reason and "not shared" in found.reason
 
 
+def test_a_dense_mask_is_taken_where_the_attention_cannot_be_replaced(tiny_policy, monkeypatch):
+    monkeypatch.setattr(packing, "attention", lambda body, kind: nullcontext())  # as a model with its own would
+    assert sharing(tiny_policy.model.get_decoder()) == DENSE
+
+
 def test_architectures_that_can_share_are_found_out():
     gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4)).eval()
-    assert sharing(gpt2.transformer).limit == ALWAYS
     llama = LlamaModel(LlamaConfig(**SMALL, intermediate_size=64)).eval()
-    assert sharing(llama).limit == ALWAYS and not sharing(llama).reason
+    assert [sharing(body) for body in (gpt2.transformer, llama)] == [BLOCKS, BLOCKS]
 
 
 def test_rows_longer_than_a_sliding_window_go_alone():
     config = MistralConfig(**SMALL, num_key_value_heads=4, intermediate_size=64, sliding_window=7)
-    limit = sharing(MistralModel(config).eval()).limit
-    assert limit == 7 and [row.members for row in rows_of(SEQUENCES, limit, 1 << 20)] == [[0, 2], [1, 4], [3]]
+    how = sharing(MistralModel(config).eval())
+    assert how.limit == 7 and [row.members for row in rows_of(SEQUENCES, how, 1 << 20)] == [[0, 2], [1, 4], [3]]
