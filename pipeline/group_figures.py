@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.configs import DPOConfig, RewardConfig
 from pipeline.groups import Group, GroupData, group_batches
+from pipeline.packing import shares_prompts
 from pipeline.preference_losses import Pairs, bradley_terry, centering, pair_accuracy
 
 MOST_PASSES = 8  # over few groups
@@ -30,40 +31,48 @@ class Outcome:
 Objective = Callable[[nn.Module, Sequence[Group]], Outcome]
 
 
-@dataclass
 class PairTally:
-    """Sums over pairs that accuracy, margin and likelihood are made from."""
+    """Sums over pairs that accuracy, margin and likelihood are made from; on a GPU they wait there until asked for."""
 
-    right: float = 0.0
-    decided: float = 0.0
-    margins: float = 0.0
-    nll: float = 0.0
-    loss: float = 0.0
-    weight: float = 0.0
-    squares: float = 0.0
-    completions: int = 0
+    def __init__(self) -> None:
+        self.sums: Tensor | None = None  # right, decided, margins, nll, loss, weight, squares
+        self.completions = 0
 
     def add(self, outcome: Outcome) -> None:
         """Take in one batch."""
         scores, pairs = outcome.scores.detach(), outcome.pairs
-        right, decided = pair_accuracy(scores, pairs)
         leads = pairs.leads(scores) * torch.sign(pairs.preferences - 0.5)
-        self.right, self.decided = self.right + right, self.decided + decided
-        self.margins += float((pairs.weights * leads).sum())
-        self.nll += float(bradley_terry(scores, pairs))
-        self.loss += float(outcome.loss.detach())
-        self.weight += float(pairs.weights.sum())
-        self.squares, self.completions = self.squares + float(centering(scores)), self.completions + len(scores)
+        margins, nll = (pairs.weights * leads).sum(), bradley_terry(scores, pairs)
+        facts = (*pair_accuracy(scores, pairs), margins, nll, outcome.loss.detach(), pairs.weights.sum())
+        found = torch.stack([fact.double() for fact in (*facts, centering(scores))])
+        self.sums = found if self.sums is None else self.sums + found
+        self.completions += len(scores)
 
     @property
     def accuracy(self) -> float | None:
         """Weighted share of the decided pairs in the preferred order; None where every pair ties."""
-        return self.right / self.decided if self.decided else None
+        right, decided, *_ = self._figures()
+        return right / decided if decided else None
 
     @property
     def margin(self) -> float | None:
         """Weighted mean lead of the preferred side over decided pairs; None where every pair ties."""
-        return self.margins / self.decided if self.decided else None
+        _, decided, margins, *_ = self._figures()
+        return margins / decided if decided else None
+
+    @property
+    def nll(self) -> float:
+        """Weighted mean negative log-likelihood of the preferences by the scores."""
+        *_, nll, _, weight, _ = self._figures()
+        return nll / weight
+
+    def loss(self, centred: float) -> float:
+        """Weighted mean loss, and so much of the mean squared score."""
+        *_, loss, weight, squares = self._figures()
+        return loss / weight + centred * squares / self.completions
+
+    def _figures(self) -> list[float]:
+        return [0.0] * 7 if self.sums is None else self.sums.tolist()
 
 
 @dataclass(frozen=True)
@@ -88,13 +97,12 @@ def evaluate_groups(
     model.eval()
     tally = PairTally()
     scores: dict[int, list[float]] = {}
-    for part in group_batches(groups, token_budget):
+    for part in group_batches(groups, token_budget, shares_prompts(model)):
         outcome = objective(model, part)
         tally.add(outcome)
         split = outcome.scores.split([len(g.completions) for g in part])
         scores |= {id(group): own.tolist() for group, own in zip(part, split, strict=True)}
-    loss = tally.loss / tally.weight + centred * tally.squares / tally.completions
-    metrics = dict(zip(names, (tally.accuracy, loss, tally.nll / tally.weight, tally.margin), strict=True))
+    metrics = dict(zip(names, (tally.accuracy, tally.loss(centred), tally.nll, tally.margin), strict=True))
     return HeldOut(metrics, [scores[id(group)] for group in groups])
 
 

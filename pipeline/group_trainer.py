@@ -29,11 +29,12 @@ from pipeline.adapters import adapter_dropout
 from pipeline.group_figures import Objective, PairTally, evaluate_groups
 from pipeline.groups import Group, GroupData, group_batches, total_weight
 from pipeline.job import Cancelled, Progress, Refused
+from pipeline.packing import shares_prompts
 from pipeline.preference_losses import centering
 from pipeline.processes import ALONE, Processes, join
 from pipeline.run_directory import RunDirectory, read_json, write_json
 
-TOKEN_BUDGET = 4096  # padded tokens of one forward and backward; whole groups, so one group may be larger
+TOKEN_BUDGET = 4096  # tokens of one forward and backward, about; whole groups, so one group may be larger
 SAVE_SECONDS = 300.0  # between checkpoints within an epoch; every epoch ends with one
 PATIENCE = 2  # passes in a row that are no better; one alone is often noise that the falling rate makes good
 ENOUGH_HELD_OUT = 10  # groups; a loss over fewer says too little to stop by
@@ -69,6 +70,7 @@ class GroupTrainer(Trainer):
         self.objective, self.schedule, self.processes = objective, schedule, join()
         self.following = FollowRun(run, self.processes)
         self.window = PairTally()  # pairs since the last log
+        self.together = shares_prompts(model)
         self.notes: list[str] = []  # what a reader of the result has to know
         self.best = BestPass(run.checkpoints) if schedule.early_stop and len(data.eval) >= ENOUGH_HELD_OUT else None
         super().__init__(
@@ -114,7 +116,8 @@ class GroupTrainer(Trainer):
         adapter_dropout(model, on=True)
         total = torch.zeros((), device=self.args.device)
         with input_dropout(self.model, self.schedule.input_dropout):
-            for part in group_batches(self.processes.share(groups), self.schedule.token_budget):
+            mine = self.processes.share(groups)
+            for part in group_batches(mine, self.schedule.token_budget, self.together):
                 loss = self._part_loss(model, part, weight, completions)
                 self.accelerator.backward(loss)
                 total = total + loss.detach()

@@ -54,6 +54,11 @@ class Group:
         return [(self.prompt, completion) for completion in self.completions]
 
     @property
+    def tokens(self) -> int:
+        """Tokens of the prompt once and of all completions."""
+        return len(self.prompt) + sum(map(len, self.completions))
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest prompt and completion together."""
         return len(self.prompt) + max(len(c) for c in self.completions)
@@ -203,7 +208,7 @@ def within_budget(sizes: Sequence[tuple[int, int]], token_budget: int) -> list[l
     return batches
 
 
-def group_batches(groups: Sequence[Group], token_budget: int) -> list[list[Group]]:
-    """Whole groups in batches of similar length under a token budget."""
-    sizes = [(len(g.completions), g.longest) for g in groups]
+def group_batches(groups: Sequence[Group], token_budget: int, together: bool = True) -> list[list[Group]]:
+    """Whole groups in batches of similar length under a token budget; together: the completions share the prompt."""
+    sizes = [(1, g.tokens) if together else (len(g.completions), g.longest) for g in groups]
     return [[groups[i] for i in batch] for batch in within_budget(sizes, token_budget)]

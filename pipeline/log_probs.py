@@ -67,16 +67,35 @@ def project(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
     """The model's logits [N, V] in float32 for hidden states [N, D], with its own scale and soft cap."""
     config = model.config.get_text_config()
     logits = model.get_output_embeddings()(hidden).float()
-    logits = logits * (getattr(config, "logit_scale", None) or 1.0)  # Cohere
-    logits = logits / (getattr(config, "logits_scaling", None) or 1.0)  # Granite
+    scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    if scale != 1.0:  # Cohere, Granite; a pass over all logits costs as much as a tenth of the projection
+        logits = logits * scale
     cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
     return torch.tanh(logits / cap) * cap if cap else logits
 
 
+class SelectedLogProbs(torch.autograd.Function):
+    """log softmax(logits) [N, V] at the tokens [N], its gradient g (onehot - softmax) made in one buffer."""
+
+    @staticmethod
+    def forward(ctx, logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """[N]; keeps the log-probabilities, so that the logits can be freed."""
+        log_probs = logits.log_softmax(-1)
+        ctx.save_for_backward(log_probs, tokens)
+        return log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """[N, V]."""
+        log_probs, tokens = ctx.saved_tensors
+        column = grad.unsqueeze(-1)
+        return log_probs.exp().mul_(-column).scatter_add_(-1, tokens.unsqueeze(-1), column), None
+
+
 def selected_log_probs(logits: torch.Tensor, tokens: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
     """log softmax(logits / temperature) [N, V] at the tokens [N]: a tensor [N]."""
-    scaled = logits / temperature
-    return scaled.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - scaled.logsumexp(-1)
+    return SelectedLogProbs.apply(logits if temperature == 1.0 else logits / temperature, tokens)
 
 
 def projected_log_probs(

@@ -268,6 +268,13 @@ def sharing(body: nn.Module) -> Sharing:
     return _KNOWN[body]
 
 
+def shares_prompts(model: nn.Module) -> bool:
+    """Whether a whole model, head and all, forwards the prompt of several completions once."""
+    if isinstance(getattr(model, "score", None), nn.Linear):
+        return sharing(model.base_model).limit > 0
+    return hasattr(model, "get_decoder") and sharing(model.get_decoder()).limit > 0
+
+
 def _tried(body: nn.Module) -> Sharing:
     ways = ("flex",) if takes_blocks(next(body.parameters()).device) else ("blocks", "dense")
     found = APART

@@ -88,7 +88,7 @@ def centering(scores: Tensor) -> Tensor:
     return scores.square().sum()
 
 
-def pair_accuracy(scores: Tensor, pairs: Pairs) -> tuple[float, float]:
+def pair_accuracy(scores: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
     """Summed weight of the pairs in the preferred order, and of all pairs that have one.
 
     Pairs with preference 0.5 are left out; a pair with equal scores counts half.
@@ -96,7 +96,7 @@ def pair_accuracy(scores: Tensor, pairs: Pairs) -> tuple[float, float]:
     sides = torch.sign(pairs.preferences - 0.5)
     right = (1 + torch.sign(pairs.leads(scores)) * sides) / 2
     decided = pairs.weights * (sides != 0)
-    return float((decided * right).sum()), float(decided.sum())
+    return (decided * right).sum(), decided.sum()
 
 
 def _both_ways(loss: Callable[[Tensor], Tensor], margins: Tensor, pairs: Pairs) -> Tensor:

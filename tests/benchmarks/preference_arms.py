@@ -89,10 +89,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Timed:
-    """How long the reference pass took, and each optimizer step."""
+    """How long the reference pass took, and each optimizer step; weights that multiply every token."""
 
     reference: Moment
     steps: list[Moment]
+    weights: int
 
 
 class Clock(TrainerCallback):
@@ -119,7 +120,7 @@ def our_reward(arm: Arm, folder: Path, ranked: list[Ranked]) -> Timed:
     data = read_groups(run.data, reward.tokenizer, reward.max_length)
     schedule = schedule_of(options, arm.epochs)
     trainer = GroupTrainer(run, reward.model, data, reward_objective(options), schedule)
-    return Timed(Moment(), steps_of(arm, trainer, lambda: trainer.fit(run)))
+    return Timed(Moment(), steps_of(arm, trainer, lambda: trainer.fit(run)), weights_of(trainer))
 
 
 def our_dpo(arm: Arm, folder: Path, ranked: list[Ranked]) -> Timed:
@@ -133,7 +134,7 @@ def our_dpo(arm: Arm, folder: Path, ranked: list[Ranked]) -> Timed:
     passed = Moment.now(arm.device) - started
     schedule = Schedule(arm.epochs, options.groups_per_step, options.learning_rate, options.seed)
     trainer = GroupTrainer(run, policy.model, data, preference_objective(known.log_probs, options), schedule)
-    return Timed(passed, steps_of(arm, trainer, lambda: trainer.fit(run)))
+    return Timed(passed, steps_of(arm, trainer, lambda: trainer.fit(run)), weights_of(trainer))
 
 
 # ---- theirs
@@ -150,7 +151,7 @@ def their_reward(arm: Arm, folder: Path, ranked: list[Ranked]) -> Timed:
     )
     settings = TrlRewardConfig(**their_settings(arm, folder), max_length=None)
     trainer = RewardTrainer(model, settings, train_dataset=Dataset.from_list(rows), processing_class=words)
-    return Timed(Moment(), steps_of(arm, trainer, trainer.train))
+    return Timed(Moment(), steps_of(arm, trainer, trainer.train), weights_of(trainer))
 
 
 def their_dpo(arm: Arm, folder: Path, ranked: list[Ranked]) -> Timed:
@@ -162,7 +163,7 @@ def their_dpo(arm: Arm, folder: Path, ranked: list[Ranked]) -> Timed:
     )
     settings = TrlDPOConfig(**their_settings(arm, folder), max_length=None, precompute_ref_log_probs=True)
     trainer = TimedReference(model, None, settings, train_dataset=rows, processing_class=words)
-    return Timed(trainer.reference, steps_of(arm, trainer, trainer.train))
+    return Timed(trainer.reference, steps_of(arm, trainer, trainer.train), weights_of(trainer))
 
 
 class TimedReference(DPOTrainer):
@@ -219,6 +220,20 @@ def steps_of(arm: Arm, trainer, train: Callable[[], object]) -> list[Moment]:
     return clock.steps
 
 
+def weights_of(trainer) -> int:
+    """Parameters of the body's layers, without embeddings and head."""
+    body = trainer.model.base_model
+    return sum(p.numel() for p in body.parameters()) - body.get_input_embeddings().weight.numel()
+
+
+def forwarded(arm: Arm) -> int:
+    """Tokens of one pass over all groups as this arm forwards them."""
+    if arm.arm == "ours":
+        return arm.groups * (arm.prompt + arm.k * arm.completion)
+    pairs = arm.k - 1 if arm.arm == "adjacent" else arm.shape.pairs
+    return arm.groups * pairs * 2 * longest(arm)
+
+
 def measured(arm: Arm) -> dict:
     """Seconds, groups per second, and peak memory in bytes of this process or of its device."""
     torch.set_num_threads(arm.threads)
@@ -236,6 +251,9 @@ def measured(arm: Arm) -> dict:
         "reference_seconds": timed.reference.wall,
         "steps": len(timed.steps),
         "groups_per_s": arm.groups * arm.epochs / wall,
+        "tokens_per_s": forwarded(arm) * arm.epochs / wall,
+        "flops_per_s": 6 * timed.weights * forwarded(arm) * arm.epochs / wall,
+        "device": torch.cuda.get_device_name() if arm.device == "cuda" else "cpu",
         "peak_bytes": torch.cuda.max_memory_allocated() if arm.device == "cuda" else resident(peak=True),
         "start_bytes": 0 if arm.device == "cuda" else before,
     }

@@ -87,12 +87,16 @@ def test_padding_is_on_the_right_and_lengths_are_true():
     assert ids.tolist() == [[1, 2, 3], [0, 0, 0]] and lengths.tolist() == [3, 1]
 
 
-def test_batches_hold_every_group_once_within_the_budget():
+@pytest.mark.parametrize(
+    ("together", "size"),
+    [(True, lambda g: len(g.prompt) + sum(map(len, g.completions))), (False, lambda g: 3 * g.longest)],
+)
+def test_batches_hold_every_group_once_within_the_budget(together, size):
     groups = [group(str(n), [n, 1, 1]) for n in (9, 1, 30, 4, 2)]
-    batches = group_batches(groups, 60)
+    batches = group_batches(groups, 60, together)
     assert sorted(g.prompt_id for batch in batches for g in batch) == ["1", "2", "30", "4", "9"]
-    for batch in batches:
-        assert len(batch) == 1 or sum(3 for _ in batch) * max(g.longest for g in batch) <= 60
+    assert all(len(batch) == 1 or len(batch) * max(map(size, batch)) <= 60 for batch in batches)
+    assert len(batches) == (2 if together else 4)
 
 
 def test_an_item_over_the_budget_stands_alone():
