@@ -165,7 +165,7 @@ def _masked(body: nn.Module, rows: Sequence[Row], device: torch.device, flex: bo
         return body(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False), width
 
 
-def takes_blocks(device: torch.device) -> bool:
+def takes_flex(device: torch.device) -> bool:
     """Whether FlexAttention is the fastest there."""
     return device.type == "cuda"
 
@@ -276,9 +276,9 @@ def shares_prompts(model: nn.Module) -> bool:
 
 
 def _tried(body: nn.Module) -> Sharing:
-    ways = ("flex",) if takes_blocks(next(body.parameters()).device) else ("blocks", "dense")
+    flex = takes_flex(next(body.parameters()).device)
     found = APART
-    for way in ways:
+    for way in (*(["flex"] if flex else []), "blocks", "dense"):
         found = _way_tried(body, way)
         if found.limit:
             return found

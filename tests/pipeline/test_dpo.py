@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from transformers import BloomConfig, BloomForCausalLM
 
 from pipeline.configs import DPOConfig
 from pipeline.divergence import completion_log_probs, sampled_kl
@@ -15,6 +16,7 @@ from pipeline.job import Cancelled, Refused
 from pipeline.policy import load_policy
 from pipeline.preference_losses import POLICY_LOSSES
 from pipeline.run_directory import RunDirectory
+from tests.pipeline.conftest import tiny_tokenizer
 from tests.pipeline.training_data import exact_arithmetic, ranked_rows, training_run
 
 QUICK = {"epochs": 2, "groups_per_step": 2, "learning_rate": 2e-3, "beta": 0.5}
@@ -45,6 +47,15 @@ def test_the_result_says_how_far_the_policy_went_and_shows_samples(tmp_path, tin
     rows = run.metrics()[0]
     assert sum("sample" in r for r in rows) == 4 and sum("objective/kl" in r for r in rows) == 1
     assert load_policy(run.model, "cpu").tokenizer.chat_template
+
+
+def test_a_policy_that_cannot_share_prompts_is_trained_and_the_result_says_so(tmp_path):
+    tokenizer = tiny_tokenizer()
+    config = BloomConfig(vocab_size=len(tokenizer), hidden_size=32, n_layer=2, n_head=4)  # positions by ALiBi
+    BloomForCausalLM(config).save_pretrained(tmp_path / "bloom")
+    tokenizer.save_pretrained(tmp_path / "bloom")
+    _, result = train(tmp_path / "run", tmp_path / "bloom", {"epochs": 1})
+    assert any("BloomModel" in note and "not shared" in note for note in result["notes"])
 
 
 def test_loss_and_gradient_equal_the_pairwise_dpo_loss(tmp_path, tiny_policy, tiny_policy_folder):
