@@ -18,12 +18,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from pipeline.prefix_attention import attending, lay_out
+from pipeline.prefix_masks import FLEX_BLOCK, block_mask, dense_mask, takes_flex
 
 PromptCompletion = tuple[list[int], list[int]]  # token ids of both
-FLEX_BLOCK = 128  # FlexAttention works in blocks of so many tokens
 PROBE = [([1, 2, 3], [4, 5]), ([1, 2, 3], [6, 7, 8, 9]), ([5, 1], [2, 3]), ([5, 1], [3])]
 
 
@@ -44,6 +43,11 @@ class Row:
     def length(self) -> int:
         """How many tokens that is."""
         return len(self.prompt) + sum(map(len, self.completions))
+
+    @property
+    def longest(self) -> int:
+        """How many tokens the prompt and its longest completion have."""
+        return len(self.prompt) + max(map(len, self.completions))
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def hidden_states(
 ) -> tuple[Tensor, Places]:
     """The last hidden state of every token [S, D], and where the rows lie among them."""
     alone = all(len(row.members) == 1 for row in rows)
-    if how.by == "blocks" and all(row.length <= how.limit for row in rows):
+    if how.by == "blocks" and all(row.longest <= how.limit for row in rows):
         return _in_blocks(body, rows, device, alone)
     longest = max(row.length for row in rows)
     if alone:  # causal attention and right padding: no mask is needed
@@ -163,36 +167,6 @@ def _masked(body: nn.Module, rows: Sequence[Row], device: torch.device, flex: bo
     with attention(body, "flex_attention" if flex else None):
         mask = block_mask(segments) if flex else dense_mask(segments, next(body.parameters()).dtype)
         return body(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False), width
-
-
-def takes_flex(device: torch.device) -> bool:
-    """Whether FlexAttention is the fastest there."""
-    return device.type == "cuda"
-
-
-def dense_mask(segments: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """What is added to attention scores [B, 1, T, T], from segments [B, T]: 0 where a token may look, else -inf.
-
-    A finite lowest value stands for -inf. Padding looks at itself, so that no row of the softmax is empty.
-    """
-    at = torch.arange(segments.shape[1], device=segments.device)
-    seen = _may_look(segments[:, :, None], segments[:, None, :], at[:, None], at[None, :])
-    lowest = torch.finfo(torch.float32 if dtype == torch.float32 else torch.bfloat16).min
-    return torch.where(seen, 0.0, lowest).to(dtype if dtype.is_floating_point else torch.float32)[:, None]
-
-
-def block_mask(segments: Tensor) -> BlockMask:
-    """The same as a FlexAttention block mask, which skips whole blocks of tokens that nobody looks at."""
-
-    def look(batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return _may_look(segments[batch, query], segments[batch, key], query, key)
-
-    rows, width = segments.shape
-    return create_block_mask(look, rows, None, width, width, device=segments.device)
-
-
-def _may_look(own: Tensor, other: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    return (query >= key) & ((other == 0) | (other == own)) & ((other >= 0) | (query == key))
 
 
 @contextmanager

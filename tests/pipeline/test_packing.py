@@ -25,8 +25,6 @@ from pipeline.packing import (
     ALWAYS,
     Places,
     Sharing,
-    block_mask,
-    dense_mask,
     hidden_states,
     last_positions,
     predicting_positions,
@@ -35,6 +33,7 @@ from pipeline.packing import (
     sharing,
 )
 from pipeline.policy import token_log_probs
+from pipeline.prefix_masks import block_mask, dense_mask
 from pipeline.reward import forward, new_reward
 from tests.pipeline.training_data import exact_arithmetic
 
@@ -191,4 +190,5 @@ def test_architectures_that_can_share_are_found_out():
 def test_rows_longer_than_a_sliding_window_go_alone():
     config = MistralConfig(**SMALL, num_key_value_heads=4, intermediate_size=64, sliding_window=7)
     how = sharing(MistralModel(config).eval())
-    assert how.limit == 7 and [row.members for row in rows_of(SEQUENCES, how, 1 << 20)] == [[0, 2], [1, 4], [3]]
+    assert how.limit == 7 and how.by == "blocks"
+    assert [row.members for row in rows_of(SEQUENCES, how, 1 << 20)] == [[0, 2], [1, 4], [3]]
