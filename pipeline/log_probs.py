@@ -11,6 +11,7 @@ follows from lengths, never from ids.
 from collections.abc import Sequence
 
 import torch
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
@@ -23,7 +24,7 @@ from pipeline.packing import (
     rows_of,
     sharing,
 )
-from pipeline.precision import autocast
+from pipeline.precision import autocast, width_multiple
 
 TOKEN_BUDGET = 2048  # padded tokens of one micro-batch; 512 to 2048 are within 10 % of each other on a CPU
 MOST_LOGITS = 1 << 25  # of one part of a projection to the vocabulary: 128 MiB in float32
@@ -113,7 +114,8 @@ def projected_log_probs(
 
     size = max(MOST_LOGITS // model.config.get_text_config().vocab_size, 1)
     if len(tokens) <= size:
-        return part(hidden, tokens)
+        more = -len(tokens) % width_multiple(hidden.device)
+        return part(pad(hidden, (0, 0, 0, more)), pad(tokens, (0, more)))[: len(tokens)]
     pieces = zip(hidden.split(size), tokens.split(size), strict=True)
     return torch.cat([checkpoint(part, states, wanted, use_reentrant=False) for states, wanted in pieces])
 

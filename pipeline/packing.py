@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from pipeline.precision import width_multiple
 from pipeline.prefix_attention import attending, lay_out
 from pipeline.prefix_masks import FLEX_BLOCK, block_mask, dense_mask, takes_flex
 
@@ -146,7 +147,8 @@ def hidden_states(
 
 
 def _in_blocks(body: nn.Module, rows: Sequence[Row], device: torch.device, alone: bool) -> tuple[Tensor, Places]:
-    layout = lay_out([(row.tokens, []) if alone else (row.prompt, row.completions) for row in rows], device)
+    shown = [(row.tokens, []) if alone else (row.prompt, row.completions) for row in rows]
+    layout = lay_out(shown, device, width_multiple(device))
     ids, positions = (torch.tensor([values], device=device) for values in (layout.ids, layout.positions))
     with attending(layout.clusters) as name, attention(body, name):
         states = body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0]

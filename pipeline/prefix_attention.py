@@ -54,12 +54,13 @@ class Layout:
 
 
 # ---- where tokens lie
-def lay_out(rows: Sequence[tuple[list[int], list[list[int]]]], device: torch.device) -> Layout:
-    """The layout of (prompt, completions) rows; a row without completions is a sequence on its own."""
+def lay_out(rows: Sequence[tuple[list[int], list[list[int]]]], device: torch.device, multiple: int = 1) -> Layout:
+    """The layout of (prompt, completions) rows, S a multiple; a row without completions is a sequence on its own."""
     layout = Layout([], [], [0] * len(rows), [[0] * len(completions) for _, completions in rows], ())
     clusters = tuple(
         _cluster(layout, [(i, *rows[i]) for i in alike], device) for alike in like_lengths([len(p) for p, _ in rows])
     )
+    _put(layout, [], 0, -len(layout.ids) % multiple)
     return Layout(layout.ids, layout.positions, layout.prompts, layout.completions, clusters)
 
 
@@ -147,7 +148,8 @@ def attend(
             parts.append(
                 attended(q, *(_behind(p, o, block.counts) for p, o in zip((k, v), own, strict=True)), block.seen)
             )
-    return torch.cat(parts)[None], None
+    filled = query.shape[2] - sum(map(len, parts))
+    return torch.cat([*parts, parts[0].new_zeros(filled, *parts[0].shape[1:])])[None], None
 
 
 def _pieces(*states: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -157,7 +159,8 @@ def _pieces(*states: Tensor) -> Iterator[tuple[Tensor, ...]]:
         for cluster in _CLUSTERS.get()
         for shape in ((cluster.count, cluster.length), *((sum(b.counts), b.length) for b in cluster.blocks))
     ]
-    cuts = (state[0].split([n * length for n, length in shapes], dim=1) for state in states)
+    taken = sum(n * length for n, length in shapes)
+    cuts = (state[0, :, :taken].split([n * length for n, length in shapes], dim=1) for state in states)
     for shape, *pieces in zip(shapes, *cuts, strict=True):
         yield tuple(piece.unflatten(1, shape).transpose(0, 1) for piece in pieces)
 

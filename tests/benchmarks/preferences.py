@@ -23,8 +23,8 @@ from pathlib import Path
 import torch
 
 from pipeline.configs import StarterConfig, make_config, options_of
-from pipeline.policy import Policy, packed_hidden, project, save_policy, selected_log_probs
-from pipeline.precision import autocast, pick_device
+from pipeline.policy import Policy, save_policy, token_log_probs
+from pipeline.precision import pick_device
 from pipeline.reward import load_reward, score_texts
 from pipeline.reward_model import work
 from pipeline.starter import batches, build_model, build_tokenizer, encode, optimizers, rate_at
@@ -85,10 +85,7 @@ def save_base(folder: Path, train: Sequence[Preference], steps: int, vocabulary:
     learners = optimizers(policy.model, options.learning_rate)
     peaks = [learner.param_groups[0]["lr"] for learner in learners]
     for step, batch in zip(range(steps), batches(data, options.tokens, seed), strict=False):
-        with autocast(policy.device):
-            hidden, tokens = packed_hidden(policy.model, batch)
-            logits = project(policy.model, hidden)
-        (-selected_log_probs(logits, tokens).mean()).backward()
+        (-torch.cat(token_log_probs(policy.model, batch)).mean()).backward()
         torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
         for learner, peak in zip(learners, peaks, strict=True):
             learner.param_groups[0]["lr"] = peak * rate_at(step, steps)

@@ -6,8 +6,14 @@ from transformers import LlamaConfig, LlamaModel
 
 from pipeline.packing import ALWAYS, APART, Sharing, hidden_states, predicting_positions, rows_of
 from pipeline.prefix_attention import lay_out, like_lengths
+from tests.pipeline.training_data import exact_arithmetic
 
 BLOCKS, CPU = Sharing(ALWAYS, by="blocks"), torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    exact_arithmetic(monkeypatch)
 
 
 def body(shared_heads: int = 4) -> LlamaModel:
@@ -59,6 +65,14 @@ def test_sequences_of_like_length_are_not_padded_and_unlike_ones_little():
     assert like_lengths([100, 10, 90, 12]) == [[0, 2], [1, 3]]
     rows = [([1] * 128, [[2] * 64] * 4)] * 3
     assert len(lay_out(rows, CPU).ids) == 3 * (128 + 4 * 64)
+
+
+def test_filling_the_row_up_changes_no_state(monkeypatch):
+    model, sequences = body(), random_sequences([(9, [4, 5]), (3, [2])])
+    expected = completion_states(model, sequences, BLOCKS)
+    monkeypatch.setattr("pipeline.packing.width_multiple", lambda device: 64)
+    torch.testing.assert_close(completion_states(model, sequences, BLOCKS), expected, atol=1e-6, rtol=0)
+    assert len(lay_out([([5, 6, 7], [[8, 9]])], CPU, 64).ids) == 64
 
 
 def test_positions_restart_after_every_completion():
