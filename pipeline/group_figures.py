@@ -44,9 +44,13 @@ class PairTally:
         leads = pairs.leads(scores) * torch.sign(pairs.preferences - 0.5)
         margins, nll = (pairs.weights * leads).sum(), bradley_terry(scores, pairs)
         facts = (*pair_accuracy(scores, pairs), margins, nll, outcome.loss.detach(), pairs.weights.sum())
-        found = torch.stack([fact.double() for fact in (*facts, centering(scores))])
-        self.sums = found if self.sums is None else self.sums + found
-        self.completions += len(scores)
+        self.take(torch.stack([fact.double() for fact in (*facts, centering(scores))]), len(scores))
+
+    def take(self, sums: Tensor | None, completions: int) -> None:
+        """Take in the sums [7] of so many completions; None where there were none."""
+        if sums is not None:
+            self.sums = sums if self.sums is None else self.sums + sums.to(self.sums.device)
+        self.completions += completions
 
     @property
     def accuracy(self) -> float | None:

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -184,8 +184,10 @@ class GroupTrainer(Trainer):
 
 def in_all(tally: PairTally, processes: Processes) -> PairTally:
     """The sums of every process together."""
-    parts = processes.gathered([tally])
-    return PairTally(**{field.name: sum(getattr(part, field.name) for part in parts) for field in fields(tally)})
+    whole = PairTally()
+    for sums, completions in processes.gathered([(tally.sums, tally.completions)]):
+        whole.take(sums, completions)
+    return whole
 
 
 @contextmanager
