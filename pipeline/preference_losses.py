@@ -17,6 +17,8 @@ from torch.nn.functional import logsigmoid
 
 from pipeline.plackett_luce import consensus, ordered_log_likelihood
 
+ROUNDING = 1e-5  # a difference of scores that rounding alone may make
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -91,10 +93,11 @@ def centering(scores: Tensor) -> Tensor:
 def pair_accuracy(scores: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
     """Summed weight of the pairs in the preferred order, and of all pairs that have one.
 
-    Pairs with preference 0.5 are left out; a pair with equal scores counts half.
+    Pairs with preference 0.5 are left out; a pair with equal scores, up to rounding, counts half: at the start of DPO
+    all are, and which way they are rounded depends on how they were batched.
     """
-    sides = torch.sign(pairs.preferences - 0.5)
-    right = (1 + torch.sign(pairs.leads(scores)) * sides) / 2
+    sides, leads = torch.sign(pairs.preferences - 0.5), pairs.leads(scores)
+    right = (1 + torch.sign(leads * (leads.abs() > ROUNDING)) * sides) / 2
     decided = pairs.weights * (sides != 0)
     return (decided * right).sum(), decided.sum()
 

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoTokenizer
 
-from pipeline.adapters import PREFIX, WEIGHTS, base_of, has_adapter
+from pipeline.adapters import PREFIX, WEIGHTS, has_adapter
+from pipeline.model_files import base_of
 from pipeline.policy import Policy
 from pipeline.reward import CARD, Reward, load_reward, score_texts
 from pipeline.roles import REWARD, drop_role, in_use, inject, role_weights

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import JobHardwareInfo
 
-from pipeline.adapters import base_of
 from pipeline.backend import BackendUnreachable, Job
 from pipeline.configs import MODULES
 from pipeline.hf_jobs import HfJobsBackend, requirements
 from pipeline.hub_words import hardware_of
 from pipeline.launch import launch
+from pipeline.model_files import base_of
 from pipeline.monitor import Monitor
 from pipeline.remote_names import folder_id
 from pipeline.resources import Resources
