@@ -93,6 +93,9 @@ class Backend(Protocol):
     def cancel(self, handle: str, force: bool = False) -> None:
         """Ask the job and its children to end (SIGTERM), or end them (SIGKILL) with force; an ended one is left."""
 
+    def clear(self, run_directory: Path, handle: str) -> None:
+        """Remove what lies outside this machine of a run that ended and is to be deleted; models of others stay."""
+
     def reach(self) -> Reach:
         """Ask it: can it be reached, what does it offer, and at what price."""
 

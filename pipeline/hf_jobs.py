@@ -146,6 +146,10 @@ class HfJobsBackend:
         if done and run.result() is not None:
             forget(place)
 
+    def clear(self, run_directory: Path, handle: str) -> None:
+        """Empty the run's part of the bucket."""
+        forget(self._place(Path(run_directory).resolve(), handle.rpartition(":")[2]))
+
     def usage(self, handle: str) -> str:
         """What the machine reports of itself right now."""
         info = self._inspect(handle)

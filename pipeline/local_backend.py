@@ -97,6 +97,9 @@ class LocalBackend:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
 
+    def clear(self, run_directory: Path, handle: str) -> None:
+        """Nothing: all of a run lies in its directory."""
+
     def usage(self, handle: str) -> str:
         """Memory and processor time of the job and its children since it started, and what they use of GPUs."""
         if not self.alive(handle):

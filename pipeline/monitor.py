@@ -111,7 +111,6 @@ class Monitor:
         """Follow one run; trouble with it must not stop the others, and trouble that stays ends it."""
         try:
             self._follow(run)
-            self._failures.pop(run.id, None)
         except BackendUnreachable as error:
             since = _clock(self._watch.since(run.id, "unreachable"))
             self._hear(run, f"{error} It has not answered since {since}; the run is left as it is and asked for again.")
@@ -163,6 +162,7 @@ class Monitor:
         elif handle is not None:
             self._watch.forget(run.id, "unreachable")
             runs.set_handle(self.services.database, run.id, handle)
+            self._failures.pop(run.id, None)
 
     def _without_backend(self, run: Run, directory: RunDirectory) -> None:
         """A run whose backend has no settings any more waits for them; who cancels it is told what is not known."""
@@ -197,6 +197,7 @@ class Monitor:
             self._alive(run, directory, backend)
         else:
             self._died(run, directory, look.ending)
+        self._failures.pop(run.id, None)
 
     def _signal(self, run: Run, directory: RunDirectory) -> str:
         """How a job that should have ended by itself is to be told so now: not yet, by SIGTERM, or by force."""
@@ -276,6 +277,7 @@ class Monitor:
 
     def _forget(self, run: Run) -> None:
         self._watch.forget(run.id)
+        self._failures.pop(run.id, None)
         self.services.heard.pop(run.id, None)
 
 

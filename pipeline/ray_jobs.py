@@ -94,6 +94,10 @@ class RayBackend:
         if not result.exists() and sync(place, directory) and result.exists():
             forget(place)
 
+    def clear(self, run_directory: Path, handle: str) -> None:
+        """Empty the run's part of the storage."""
+        forget(Place(self.store, run_name(Path(run_directory).resolve()), _attempt(handle)))
+
     def usage(self, handle: str) -> str:
         """What the job's machine uses, all of its jobs together."""
         found = self.api.submission(_id(handle))

@@ -105,8 +105,8 @@ def again(
 def delete(services: Services, run: Run, by: str = "") -> Run:
     """Remove the run's files and take it out of the lists; its events and metrics stay in storage.
 
-    Raises NotDeletable where the run has not ended, or a version it made is a campaign's policy, the parent of
-    another version, or a model of another run that still has its files.
+    Raises NotDeletable where the run has not ended, a version it made is a campaign's policy, the parent of another
+    version, or a model of another run that still has its files, or its backend does not answer and may hold data of it.
     """
     if run.state not in ENDED_STATES:
         raise NotDeletable(f"run: found {run.id} {run.state}, expected one that has ended; cancel it first")
@@ -114,9 +114,23 @@ def delete(services: Services, run: Run, by: str = "") -> Run:
     for name in made:
         if user := _user_of(services, name):
             raise NotDeletable(f"run: found its version {name} in use by {user}, expected nothing to need it")
+    _clear_elsewhere(services, run)
     marked = run_marks.mark_deleted(services.database, run.id, f"deleted{f' by {by}' if by else ''}", by)
     shutil.rmtree(services.directory(run), ignore_errors=True)
     return marked
+
+
+def _clear_elsewhere(services: Services, run: Run) -> None:
+    """Have the run's backend remove what it holds; one that has no settings any more cannot be asked."""
+    backend = services.backends.there.get(services.backend_name(run))
+    if backend is None or not run.handle:
+        return
+    try:
+        backend.clear(services.directory(run), run.handle)
+    except BackendUnreachable as error:
+        raise NotDeletable(
+            f"run: found no answer from where {run.id} ran, expected one to remove its data there; try again: {error}"
+        ) from None
 
 
 def _user_of(services: Services, version: str) -> str | None:

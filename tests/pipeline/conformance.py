@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from pipeline.backend import Backend, BackendUnreachable, Job
+from pipeline.remote_names import run_name
 from pipeline.run_directory import RunDirectory, read_json
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -217,8 +218,19 @@ class RemoteConformance(Conformance):
         for call in (*asked, partial(away.submit, job)):
             with pytest.raises(BackendUnreachable, match=backend.name):
                 call()
+        with pytest.raises(BackendUnreachable, match=backend.name):
+            away.clear(directory.path, handle)
         assert not away.reach().reachable and away.reach().said
         assert backend.find(directory.path) is None
+
+    def test_a_run_that_is_deleted_leaves_nothing_elsewhere(self, rig, backend):
+        directory = rig.directory("exit")
+        handle = rig.submit(backend, directory)
+        follow(backend, directory, handle, lambda: not backend.alive(handle))
+        run = f"{run_name(directory.path)}/"
+        assert backend.store.list(run)
+        backend.clear(directory.path, handle)
+        assert not backend.store.list(run)
 
 
 def project_with_the_steady_job(root: Path) -> Path:

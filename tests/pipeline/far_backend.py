@@ -67,6 +67,9 @@ class FarBackend:
     def usage(self, handle):
         return self.here.usage(handle)
 
+    def clear(self, run_directory, handle):
+        pass
+
     def ending(self, handle):
         return self.lost
 

@@ -100,6 +100,17 @@ def test_a_backend_that_does_not_answer_fails_no_run_and_is_named(services, camp
     assert monitor.wait(run.id).state == "succeeded" and run.id not in services.heard
 
 
+def test_a_backend_that_keeps_failing_at_a_run_ends_it_with_its_words(services, campaign, far, monkeypatch):
+    def broken(*_):
+        raise ValueError("found a piece that is not of this run")
+
+    run, monitor = start(services, campaign), quick(services)
+    until(monitor, lambda: runs.run(services.database, run.id).handle)
+    monkeypatch.setattr(far, "sync", broken)
+    until(monitor, lambda: runs.run(services.database, run.id).state == "failed")
+    assert "found a piece that is not of this run" in runs.run(services.database, run.id).reason
+
+
 def test_a_start_that_was_not_answered_is_tried_again_and_makes_one_job(services, campaign, far):
     run, monitor = start(services, campaign), quick(services)
     far.down = True

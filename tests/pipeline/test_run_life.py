@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline import run_life
+from pipeline.backend import BackendUnreachable
 from pipeline.launch import launch
 from pipeline.memory import advice, is_out_of_memory
 from pipeline.monitor import Monitor
@@ -75,6 +76,24 @@ def test_deleting_a_run_takes_its_files_and_its_place_in_the_lists(services, cam
     assert not services.directory(failed).exists()
     assert runs.runs(services.database) == []
     assert runs.run(services.database, failed.id).deleted
+
+
+def test_what_a_backend_holds_of_a_run_goes_with_it_and_nothing_is_deleted_while_it_cannot_be_asked(
+    services, campaign, monkeypatch
+):
+    run = ended(services, launch(services, "generate", campaign.id))
+    asked, backend = [], services.backends.there["local"]
+
+    def away(*_):
+        raise BackendUnreachable("local: found no answer")
+
+    monkeypatch.setattr(backend, "clear", away, raising=False)
+    with pytest.raises(run_life.NotDeletable, match="try again: local: found no answer"):
+        run_life.delete(services, run)
+    assert services.directory(run).is_dir()
+    monkeypatch.setattr(backend, "clear", lambda *given: asked.append(given))
+    run_life.delete(services, run)
+    assert asked == [(services.directory(run), run.handle)] and not services.directory(run).exists()
 
 
 def test_a_run_whose_version_is_in_use_is_not_deleted(services, campaign):

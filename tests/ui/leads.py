@@ -37,6 +37,9 @@ class IdleBackend:
     def sync(self, run_directory, handle):
         pass
 
+    def clear(self, run_directory, handle):
+        pass
+
     def ending(self, handle):
         return Ending()
 

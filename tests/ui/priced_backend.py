@@ -46,6 +46,9 @@ class PricedBackend:
     def usage(self, handle):
         return "one A10G, 90 % busy"
 
+    def clear(self, run_directory, handle):
+        pass
+
     def ending(self, handle):
         return Ending()
 

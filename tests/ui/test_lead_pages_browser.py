@@ -79,6 +79,9 @@ class FastBackend:
     def sync(self, run_directory, handle):
         pass
 
+    def clear(self, run_directory, handle):
+        pass
+
     def ending(self, handle):
         return Ending()
 
