@@ -58,8 +58,8 @@ def summary(services: Services, run: Run, now: datetime | None = None) -> dict:
 
 
 def _place(services: Services, run: Run) -> int | None:
-    """How many runs start or end before a queued one, plus one."""
-    ids = [one.id for one in unfinished_runs(services.database)]
+    """How many queued runs start before this one, plus one."""
+    ids = [one.id for one in unfinished_runs(services.database) if one.state == "queued"]
     return ids.index(run.id) + 1 if run.id in ids else None
 
 
