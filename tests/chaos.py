@@ -212,11 +212,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=("mixed", *OPTIONS), default="mixed")
+    parser.add_argument("--phase", nargs="+", choices=tuple(POINTS), default=tuple(POINTS), help="kill in these only")
     options = parser.parse_args()
     kinds = list(OPTIONS) if options.kind == "mixed" else [options.kind]
     folder = Path(tempfile.mkdtemp(prefix="rankloop-chaos-"))
     say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731 - progress beside the answer
-    result, table = run_rounds(options.rounds, folder, options.seed, kinds, say=say)
+    result, table = run_rounds(options.rounds, folder, options.seed, kinds, options.phase, say)
     print(f"{'phase':12} {'killed':12} {'times':>5}  outcome")
     for (phase, whom, ended), times in sorted(table.items(), key=lambda item: list(POINTS).index(item[0][0])):
         print(f"{phase:12} {whom:12} {times:5}  {ended}")

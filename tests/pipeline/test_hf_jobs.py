@@ -107,10 +107,15 @@ def job_of(hub):
     return list(hub.jobs.values())[-1]
 
 
+def start(services, campaign, options=None):
+    """A run whose price somebody agreed to."""
+    return launch(services, "reward", campaign.id, options, confirmed_cost=100.0)
+
+
 # ---- a whole run
 @pytest.mark.slow
 def test_a_run_goes_to_a_version_with_its_curve(services, campaign, hub):
-    run = quick(services).wait(launch(services, "reward", campaign.id).id)
+    run = quick(services).wait(start(services, campaign).id)
     assert run.state == "succeeded", run.reason
     made = versions.version(services.database, "reward-1")
     assert json.loads((services.data / made.path / "config.json").read_text()) == {"counted": 4}
@@ -124,7 +129,7 @@ def test_a_run_goes_to_a_version_with_its_curve(services, campaign, hub):
 @pytest.mark.slow
 def test_a_job_killed_in_the_middle_fails_truly_and_resumes_from_its_checkpoint(services, campaign, hub, orders):
     (orders / "behaviour").write_text("wait")
-    monitor, run = quick(services), launch(services, "reward", campaign.id)
+    monitor, run = quick(services), start(services, campaign)
     checkpoint = services.directory(run) / "checkpoints" / "state.json"
     until(lambda: monitor.poll_once() or (checkpoint.exists() and json.loads(checkpoint.read_text()) == {"step": 2}))
     job_of(hub).die("ERROR", "Job failed with exit code: 137")
@@ -140,7 +145,7 @@ def test_a_job_killed_in_the_middle_fails_truly_and_resumes_from_its_checkpoint(
 @pytest.mark.slow
 def test_a_restarted_space_finds_its_job_and_takes_in_all(services, campaign, hub, orders, tmp_path):
     (orders / "behaviour").write_text("wait")
-    run = launch(services, "reward", campaign.id)
+    run = start(services, campaign)
     until_state(services, quick(services), run, "running")
     services.close()
     (orders / "go").touch()
@@ -154,7 +159,7 @@ def test_a_restarted_space_finds_its_job_and_takes_in_all(services, campaign, hu
 @pytest.mark.slow
 def test_a_cancel_saves_a_checkpoint_first(services, campaign, orders):
     (orders / "behaviour").write_text("wait")
-    monitor, run = quick(services), launch(services, "reward", campaign.id)
+    monitor, run = quick(services), start(services, campaign)
     until_state(services, monitor, run, "running")
     directory = RunDirectory(services.directory(run))
     directory.request_cancel()
@@ -165,7 +170,7 @@ def test_a_cancel_saves_a_checkpoint_first(services, campaign, orders):
 @pytest.mark.slow
 def test_nothing_of_people_the_token_or_this_machine_reaches_the_job(services, campaign, hub, orders, tmp_path):
     (orders / "behaviour").write_text("spill")
-    assert quick(services).wait(launch(services, "reward", campaign.id).id).state == "succeeded"
+    assert quick(services).wait(start(services, campaign).id).state == "succeeded"
     seen = (orders / "seen").read_bytes() + json.dumps(job_of(hub).spec | {"secrets": ""}).encode()
     assert b"'preference': 1.0" in seen and b"answer 1" in seen  # it is the run's data that was looked through
     for secret in ("alice-the-annotator", TOKEN, str(tmp_path / "data"), "journal", "rankloop.duckdb"):
@@ -181,7 +186,7 @@ def test_a_real_training_comes_back_as_an_adapter_on_the_base_here(hub, backend,
     add_tasks(made, campaign)
     rank_all(made)
     options = {"epochs": 1.0, "lora_rank": 2, "max_length": 64}
-    run = quick(made).wait(launch(made, "reward", campaign.id, options).id)
+    run = quick(made).wait(start(made, campaign, options).id)
     assert run.state == "succeeded", run.reason
     folder = made.data / versions.version(made.database, "reward-1").path
     assert Path(base_of(folder)) == tiny_policy_folder.resolve()
@@ -192,7 +197,7 @@ def test_a_real_training_comes_back_as_an_adapter_on_the_base_here(hub, backend,
 @pytest.mark.slow
 def test_a_run_waits_for_a_hub_that_is_away(services, campaign, hub, orders):
     (orders / "behaviour").write_text("wait")
-    monitor, run = quick(services), launch(services, "reward", campaign.id)
+    monitor, run = quick(services), start(services, campaign)
     until_state(services, monitor, run, "running")
     hub.away = True
     until(lambda: monitor.poll_once() or run.id in services.heard)

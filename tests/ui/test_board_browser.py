@@ -245,7 +245,7 @@ def test_a_finger_drags_a_tile(bench, browser):
 
 def test_the_bar_shows_only_the_pages_of_the_role(bench, browser):
     bench.campaign([four(0)])
-    for role, shown in (("annotator", []), ("lead", ["Campaigns", "Runs", "Leaderboard", "People"])):
+    for role, shown in (("annotator", []), ("lead", ["Campaigns", "Runs", "Backends", "Leaderboard", "People"])):
         with Board(bench, browser, bench.person(role)) as board:
             expect(board.page.locator("#topbar .out")).to_be_visible()
             assert board.page.locator("#topbar nav a").all_inner_texts() == ["Rank", "My work", *shown]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -18,6 +19,12 @@ def services(tmp_path, monkeypatch):
     made = new_services(tmp_path)
     yield made
     made.close()
+
+
+def finished(work):
+    """What a coroutine gives, in a thread of its own: a browser of another test may have a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 async def always() -> bool:
@@ -79,7 +86,7 @@ def test_everybody_gets_every_row_once_from_one_look(services, monkeypatch):
         assert streams.watched == {} and streams._task is None
         return found
 
-    for number, pieces in enumerate(asyncio.run(everybody())):
+    for number, pieces in enumerate(finished(everybody())):
         assert steps_of(pieces) == list(range(number % 4 + 1, 9))
         assert [name for name, _ in told(pieces)][-1] == "end"
     assert len(looks) < 40  # of a kind that each reader alone would have needed at every moment
@@ -96,7 +103,7 @@ def test_who_is_further_behind_than_what_is_held_reads_the_rest_from_storage(ser
     watched.show()
     assert (watched.moment.first, watched.moment.count) == (7, 10)
     runs.set_state(services.database, run.id, "failed")
-    pieces = asyncio.run(read(Streams(services).follow(run.id, 2, always), lambda p: False))
+    pieces = finished(read(Streams(services).follow(run.id, 2, always), lambda p: False))
     assert steps_of(pieces) == list(range(3, 11))
 
 
@@ -110,7 +117,7 @@ def test_a_number_of_rows_beyond_what_there_is_spoils_nobody_elses_stream(servic
         streams_of = [streams.follow(run.id, known, always) for known in (10**12, 0)]
         return await asyncio.gather(*(read(one, lambda p: False) for one in streams_of))
 
-    liar, honest = asyncio.run(both())
+    liar, honest = finished(both())
     assert steps_of(liar) == [] and steps_of(honest) == [1, 2]
 
 
@@ -133,7 +140,7 @@ def test_the_role_is_asked_again_although_there_is_news_all_the_time(services, m
             pieces.append(piece)
         growing.cancel()
 
-    asyncio.run(busy())  # it ends by itself, although rows go on coming
+    finished(busy())  # it ends by itself, although rows go on coming
     assert "end" not in [name for name, _ in told(pieces)]
 
 
@@ -141,7 +148,7 @@ def test_a_quiet_stream_is_kept_open_by_comments(services, monkeypatch):
     monkeypatch.setattr(run_streams, "HEARTBEAT_EVERY", 0.05)
     run = new_run(services)
     stream = Streams(services).follow(run.id, 0, always)
-    pieces = asyncio.run(read(stream, lambda p: p[-1] == run_streams.ALIVE))
+    pieces = finished(read(stream, lambda p: p[-1] == run_streams.ALIVE))
     assert pieces[-1].startswith(b": ")
 
 
@@ -155,14 +162,14 @@ def test_the_list_is_told_when_any_run_changes_and_goes_on_after_the_runs_end(se
             new_run(services)
         return any(data.get("going") for name, data in told(pieces) if name == "runs")
 
-    pieces = asyncio.run(read(Streams(services).follow(run.id, 0, always, whole_list=True), told_of_another))
+    pieces = finished(read(Streams(services).follow(run.id, 0, always, whole_list=True), told_of_another))
     names = [name for name, _ in told(pieces)]
     assert "end" in names and names[-1] == "runs"
 
 
 def test_a_page_without_a_run_hears_of_the_list(services):
     stream = Streams(services).follow("", 0, always, whole_list=True)
-    [piece] = asyncio.run(read(stream, lambda p: True))
+    [piece] = finished(read(stream, lambda p: True))
     assert told([piece])[0] == ("runs", {"changes": 0, "going": []})
 
 
@@ -178,7 +185,7 @@ def test_a_look_that_fails_blinds_nobody_else(services, monkeypatch, caplog):
         broken.cancel()
         return pieces
 
-    assert [name for name, _ in told(asyncio.run(both()))] == ["run", "log", "end"]
+    assert [name for name, _ in told(finished(both()))] == ["run", "log", "end"]
     assert "a look at a run failed" in caplog.text
 
 
@@ -186,6 +193,6 @@ def test_hostile_lines_of_a_log_stay_one_event(services):
     run = new_run(services)
     (services.directory(run) / "log.txt").write_text(f"first\n\nevent: end\ndata: {{}}\n\n{HOSTILE}\n")
     runs.set_state(services.database, run.id, "failed")
-    events = told(asyncio.run(read(Streams(services).follow(run.id, 0, always), lambda p: False)))
+    events = told(finished(read(Streams(services).follow(run.id, 0, always), lambda p: False)))
     assert [name for name, _ in events] == ["run", "log", "end"]
     assert HOSTILE in dict(events)["log"]["tail"]
