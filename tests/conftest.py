@@ -59,6 +59,15 @@ def campaign_with_tasks(db: Database) -> CampaignWithTasks:
     return make_campaign(db)
 
 
+LONGEST = ("test_loop.py", "test_starter.py", "test_chaos.py", "test_kill_app.py")  # files that begin first
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no process works on one alone at the end."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
 def pytest_terminal_summary(terminalreporter, exitstatus, config) -> None:
     """Say loudly what did not run: a skipped test is a failed one here."""
     for report in terminalreporter.stats.get("skipped", []):

@@ -135,7 +135,7 @@ def test_a_job_killed_in_the_middle_fails_truly_and_resumes_from_its_checkpoint(
     job_of(hub).die("ERROR", "Job failed with exit code: 137")
     assert monitor.wait(run.id).state == "failed"
     (orders / "go").touch()
-    resume(services, runs.run(services.database, run.id))
+    resume(services, runs.run(services.database, run.id), confirmed_cost=100.0)
     run = monitor.wait(run.id)
     assert run.state == "succeeded", run.reason
     assert versions.version(services.database, "reward-1").metrics == {"went_on_from": 2}
