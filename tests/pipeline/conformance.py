@@ -218,8 +218,6 @@ class RemoteConformance(Conformance):
         for call in (*asked, partial(away.submit, job)):
             with pytest.raises(BackendUnreachable, match=backend.name):
                 call()
-        with pytest.raises(BackendUnreachable, match=backend.name):
-            away.clear(directory.path, handle)
         assert not away.reach().reachable and away.reach().said
         assert backend.find(directory.path) is None
 

@@ -76,6 +76,7 @@ class HubServer:
         self.buckets: dict[str, dict[str, dict]] = {}  # bucket -> path -> what its tree says of it
         self.public: set[str] = set()
         self.xet = Xet()
+        self.storage = f"/cas/{secrets.token_hex(8)}"  # the client remembers by address what a storage has
         self.allowed = {TOKEN}
         self.away = False
         self.credit = True
@@ -247,7 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
     def storage_token(self, bucket: str, kind: str, body: bytes) -> None:
         if self._bucket(bucket) is None:
             return
-        url, expires = f"{self.hub.endpoint}/cas", int(time.time()) + 3600
+        url, expires = f"{self.hub.endpoint}{self.hub.storage}", int(time.time()) + 3600
         told = {"X-Xet-Cas-Url": url, "X-Xet-Access-Token": STORAGE_TOKEN, "X-Xet-Token-Expiration": str(expires)}
         self._json({"casUrl": url, "accessToken": STORAGE_TOKEN, "exp": expires}, 200, told)
 
@@ -259,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     # ---- the storage behind the buckets
     def _storage(self, path: str, body: bytes) -> None:
-        path = path.removeprefix("/cas")
+        path = path.removeprefix(self.hub.storage)
         name = path.rpartition("/")[2]
         if path.startswith("/data/") and name in self.hub.xet.xorbs:
             self._bytes(self.hub.xet.xorbs[name])
@@ -274,7 +275,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"result": 1})
         elif path.startswith("/v1/reconstructions/") and name in self.hub.xet.files:
             first, last = self._range(self.hub.xet.size(name))
-            found = self.hub.xet.reconstruction(name, first, last, f"{self.hub.endpoint}/cas/data")
+            found = self.hub.xet.reconstruction(name, first, last, f"{self.hub.endpoint}{self.hub.storage}/data")
             self._json(found or {}, 200 if found else 416)
         else:
             self._json({"error": "not found"}, 404)  # also for what is newer than v1, so that the client falls back
