@@ -18,11 +18,13 @@ from transformers import PreTrainedModel
 from pipeline.packing import (
     APART,
     PromptCompletion,
-    hidden_states,
+    Row,
+    completion_tokens,
     predicting_positions,
     row_batches,
     rows_of,
     sharing,
+    states_at,
 )
 from pipeline.precision import autocast, width_multiple
 
@@ -53,15 +55,10 @@ def packed_hidden(model: PreTrainedModel, sequences: Sequence[PromptCompletion])
     """
     if any(not prompt or not completion for prompt, completion in sequences):
         raise ValueError("sequences: found an empty prompt or completion, expected at least one token in each")
-    device = model.get_input_embeddings().weight.device
-    rows = [[*prompt, *completion] for prompt, completion in sequences]
-    longest = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
-    hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state  # [B, T, D]
-    # The state at position i predicts token i + 1.
-    spans = [(b * longest + len(p) - 1, b * longest + len(p) + len(c) - 1) for b, (p, c) in enumerate(sequences)]
-    positions = torch.cat([torch.arange(first, last) for first, last in spans]).to(device)
-    return hidden.flatten(0, 1).index_select(0, positions), ids.flatten().index_select(0, positions + 1)
+    body, device = model.get_decoder(), model.get_input_embeddings().weight.device
+    rows = [Row(prompt, [completion], [index]) for index, (prompt, completion) in enumerate(sequences)]
+    states = states_at(body, rows, device, predicting_positions, sharing(body))
+    return states, torch.tensor(completion_tokens(rows), device=device)
 
 
 def project(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
@@ -137,9 +134,9 @@ def token_log_probs(
     how = sharing(body) if share else APART
     for rows in row_batches(rows_of(sequences, how, body.config.hidden_size), token_budget):
         with autocast(device):
-            states, places = hidden_states(body, rows, device, how)  # [S, D]
-        positions, tokens = (torch.tensor(values, device=device) for values in predicting_positions(rows, places))
-        log_probs = projected_log_probs(model, states[positions], tokens, temperature)
+            states = states_at(body, rows, device, predicting_positions, how)  # [N, D]
+        tokens = torch.tensor(completion_tokens(rows), device=device)
+        log_probs = projected_log_probs(model, states, tokens, temperature)
         lengths = [len(completion) for row in rows for completion in row.completions]
         members = [member for row in rows for member in row.members]
         for member, part in zip(members, log_probs.split(lengths), strict=True):

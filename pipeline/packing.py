@@ -10,7 +10,7 @@ convolutional layers, ALiBi and encoders cannot share. It scores nothing.
 Shapes: B rows, T longest row in tokens, S places of all tokens with padding, D hidden size, N completions or tokens.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from pipeline.last_feed_forward import feeding_forward_at
 from pipeline.precision import width_multiple
 from pipeline.prefix_attention import attending, lay_out
 from pipeline.prefix_masks import FLEX_BLOCK, block_mask, dense_mask, takes_flex
@@ -130,45 +131,46 @@ def _fits(batch: list[Row], row: Row, token_budget: int) -> bool:
 
 
 # ---- one forward
-def hidden_states(
-    body: nn.Module, rows: Sequence[Row], device: torch.device, how: Sharing = APART
-) -> tuple[Tensor, Places]:
-    """The last hidden state of every token [S, D], and where the rows lie among them."""
+def states_at(
+    body: nn.Module, rows: Sequence[Row], device: torch.device, read: Callable[..., list[int]], how: Sharing = APART
+) -> Tensor:
+    """The last hidden states [N, D] at the positions that read(rows, places) names among all tokens."""
     alone = all(len(row.members) == 1 for row in rows)
     if how.by == "blocks" and all(row.longest <= how.limit for row in rows):
-        return _in_blocks(body, rows, device, alone)
+        return _in_blocks(body, rows, device, alone, read)
     longest = max(row.length for row in rows)
-    if alone:  # causal attention and right padding: no mask is needed
-        ids = _padded([row.tokens for row in rows], longest, 0, device)
-        states = body(input_ids=ids, use_cache=False)
-    else:
-        states, longest = _masked(body, rows, device, how.by == "flex")
-    return states.last_hidden_state.flatten(0, 1), _in_rows(rows, longest)
+    width = -(-longest // FLEX_BLOCK) * FLEX_BLOCK if how.by == "flex" and not alone else longest
+    positions = read(rows, _in_rows(rows, width))
+    with feeding_forward_at(body, positions):
+        if alone:  # causal attention and right padding: no mask is needed
+            ids = _padded([row.tokens for row in rows], longest, 0, device)
+            states = body(input_ids=ids, use_cache=False)
+        else:
+            states = _masked(body, rows, device, width, how.by == "flex")
+    return states.last_hidden_state.flatten(0, 1).index_select(0, torch.tensor(positions, device=device))
 
 
-def _in_blocks(body: nn.Module, rows: Sequence[Row], device: torch.device, alone: bool) -> tuple[Tensor, Places]:
+def _in_blocks(
+    body: nn.Module, rows: Sequence[Row], device: torch.device, alone: bool, read: Callable[..., list[int]]
+) -> Tensor:
     shown = [(row.tokens, []) if alone else (row.prompt, row.completions) for row in rows]
     layout = lay_out(shown, device, width_multiple(device))
+    behind = [[at + len(row.prompt)] for at, row in zip(layout.prompts, rows, strict=True)]
+    read_at = read(rows, Places(layout.prompts, behind if alone else layout.completions))
     ids, positions = (torch.tensor([values], device=device) for values in (layout.ids, layout.positions))
-    with attending(layout.clusters) as name, attention(body, name):
+    with feeding_forward_at(body, read_at), attending(layout.clusters) as name, attention(body, name):
         states = body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0]
-    if not alone:
-        return states, Places(layout.prompts, layout.completions)
-    return states, Places(
-        layout.prompts, [[at + len(row.prompt)] for at, row in zip(layout.prompts, rows, strict=True)]
-    )
+    return states.index_select(0, torch.tensor(read_at, device=device))
 
 
-def _masked(body: nn.Module, rows: Sequence[Row], device: torch.device, flex: bool):
-    """The body's output for rows padded on the right, and to how many tokens."""
-    longest = max(row.length for row in rows)
-    width = -(-longest // FLEX_BLOCK) * FLEX_BLOCK if flex else longest
+def _masked(body: nn.Module, rows: Sequence[Row], device: torch.device, width: int, flex: bool):
+    """The body's output for rows padded on the right to so many tokens."""
     ids = _padded([row.tokens for row in rows], width, 0, device)
     positions = _padded([_positions(row) for row in rows], width, 0, device)
     segments = _padded([_segments(row) for row in rows], width, -1, device)
     with attention(body, "flex_attention" if flex else None):
         mask = block_mask(segments) if flex else dense_mask(segments, next(body.parameters()).dtype)
-        return body(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False), width
+        return body(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False)
 
 
 @contextmanager
@@ -190,16 +192,21 @@ def last_positions(rows: Sequence[Row], places: Places) -> list[int]:
     return [at + len(completion) - 1 for _, at, completion in _completions(rows, places)]
 
 
-def predicting_positions(rows: Sequence[Row], places: Places) -> tuple[list[int], list[int]]:
-    """Places of the states that predict the completion tokens [N], and those tokens [N].
+def predicting_positions(rows: Sequence[Row], places: Places) -> list[int]:
+    """Places of the states that predict the completion tokens [N] (`completion_tokens`).
 
     The first token of every completion is predicted by the prompt's last state, the others by their predecessor.
     """
-    positions, tokens = [], []
-    for before, at, completion in _completions(rows, places):
-        positions += [before, *range(at, at + len(completion) - 1)]
-        tokens += completion
-    return positions, tokens
+    return [
+        position
+        for before, at, completion in _completions(rows, places)
+        for position in (before, *range(at, at + len(completion) - 1))
+    ]
+
+
+def completion_tokens(rows: Sequence[Row]) -> list[int]:
+    """The tokens of all completions [N], in order."""
+    return [token for row in rows for completion in row.completions for token in completion]
 
 
 def _completions(rows: Sequence[Row], places: Places) -> Iterator[tuple[int, int, list[int]]]:
@@ -265,7 +272,8 @@ def _tried(body: nn.Module) -> Sharing:
 def _way_tried(body: nn.Module, by: str) -> Sharing:
     name = type(body).__name__
     try:
-        together, apart = _probe(body, Sharing(ALWAYS, by=by)), _probe(body, APART)
+        with torch.autocast(next(body.parameters()).device.type, enabled=False):  # whoever asks first
+            together, apart = _probe(body, Sharing(ALWAYS, by=by)), _probe(body, APART)
     except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, LookupError) as error:
         return Sharing(0, f"{name} takes no mask of its own ({type(error).__name__}), so prompts were not shared.")
     exact = next(body.parameters()).dtype == torch.float32
@@ -276,9 +284,7 @@ def _way_tried(body: nn.Module, by: str) -> Sharing:
 
 def _probe(body: nn.Module, how: Sharing) -> Tensor:
     rows = rows_of(PROBE, how, 1 << 20)
-    states, places = hidden_states(body, rows, next(body.parameters()).device, how)
-    positions, _ = predicting_positions(rows, places)
-    return states[positions].float()
+    return states_at(body, rows, next(body.parameters()).device, predicting_positions, how).float()
 
 
 def _window(config) -> int:

@@ -24,6 +24,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from pipeline.adapters import has_adapter, load_adapter, made_trainable, merge, save_adapter
+from pipeline.casting import cast_once
 from pipeline.log_probs import (
     MOST_LOGITS,
     TOKEN_BUDGET,
@@ -150,7 +151,7 @@ def loading(device: torch.device, length: int, dtype: torch.dtype, quantization:
 def placed(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     """A loaded model on its device, dropout off; one in 4 bits is there already and is made ready for an adapter."""
     quantized = getattr(model, "is_loaded_in_4bit", False)
-    return disable_dropout(made_trainable(model) if quantized else model.to(device))
+    return cast_once(disable_dropout(made_trainable(model) if quantized else model.to(device)))
 
 
 def merged_policy(policy: Policy) -> Policy:

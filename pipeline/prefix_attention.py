@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from pipeline.plain_attention import attend_plainly, is_short
+
 NAME = "rankloop_blocks"
 SLACK = 16  # tokens that a sequence may be padded by whatever its length; one in five always
 
@@ -135,7 +137,10 @@ def attend(
     options.pop("is_causal", None)
 
     def attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        found, _ = sdpa_attention_forward(module, q, k, v, mask, is_causal=mask is None, **options)
+        if is_short(q, k, options):
+            found = attend_plainly(q, k, v, mask, options.get("scaling"))
+        else:
+            found, _ = sdpa_attention_forward(module, q, k, v, mask, is_causal=mask is None, **options)
         return found.flatten(0, 1)  # [n Q, H, d]
 
     parts = []

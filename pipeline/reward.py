@@ -27,7 +27,7 @@ from pipeline.adapters import head_name, load_adapter
 from pipeline.groups import fit_length, pad_right
 from pipeline.job import Refused
 from pipeline.model_files import base_of
-from pipeline.packing import APART, Sharing, hidden_states, last_positions, row_batches, rows_of, sharing
+from pipeline.packing import APART, Sharing, last_positions, row_batches, rows_of, sharing, states_at
 from pipeline.policy import Policy, completion_ids, loading, micro_batches, placed, prompt_ids, save_policy
 from pipeline.precision import autocast, pick_device
 from pipeline.run_directory import read_json, write_json
@@ -166,9 +166,8 @@ def forward(
     parts, members = [], []
     for batch in row_batches(rows, token_budget):
         with autocast(device):
-            states, places = hidden_states(body, batch, device, how)  # [S, D]
-        at = torch.tensor(last_positions(batch, places), device=device)
-        parts.append(head(states[at].to(head.weight.dtype)).squeeze(-1).float())
+            states = states_at(body, batch, device, last_positions, how)  # [N, D]
+        parts.append(head(states.to(head.weight.dtype)).squeeze(-1).float())
         members += [member for row in batch for member in row.members]
     return torch.cat(parts)[torch.tensor(members, device=device).argsort()]
 

@@ -25,12 +25,13 @@ from pipeline.packing import (
     ALWAYS,
     Places,
     Sharing,
-    hidden_states,
+    completion_tokens,
     last_positions,
     predicting_positions,
     row_batches,
     rows_of,
     sharing,
+    states_at,
 )
 from pipeline.policy import token_log_probs
 from pipeline.prefix_masks import block_mask, dense_mask
@@ -137,8 +138,7 @@ def test_flex_attention_gives_the_hidden_states_of_the_dense_mask(tiny_policy, m
     with torch.no_grad():
         found = []
         for way in (DENSE, FLEX):
-            states, places = hidden_states(body, rows, torch.device("cpu"), way)
-            found.append(states[predicting_positions(rows, places)[0]])
+            found.append(states_at(body, rows, torch.device("cpu"), predicting_positions, way))
     torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=0)
 
 
@@ -148,8 +148,8 @@ def test_positions_point_at_the_completions_wherever_they_stand():
     places = Places([0, 20], [[4, 7, 9], [22, 26]])
     tokens = [(row.tokens + [0] * 20)[:20] for row in rows]
     assert [tokens[i // 20][i % 20] for i in last_positions(rows, places)] == [2] * 5
-    positions, predicted = predicting_positions(rows, places)
-    assert positions[:5] == [3, 4, 5, 3, 7] and predicted[:5] == [9, 10, 2, 16, 2]
+    assert predicting_positions(rows, places)[:5] == [3, 4, 5, 3, 7]
+    assert completion_tokens(rows)[:5] == [9, 10, 2, 16, 2]
 
 
 def test_under_a_mask_long_completions_of_a_short_prompt_go_alone():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaModel
 
-from pipeline.packing import ALWAYS, APART, Sharing, hidden_states, predicting_positions, rows_of
+from pipeline.packing import ALWAYS, APART, Sharing, predicting_positions, rows_of, states_at
 from pipeline.prefix_attention import lay_out, like_lengths
 from tests.pipeline.training_data import exact_arithmetic
 
@@ -33,8 +33,8 @@ def random_sequences(lengths: list[tuple[int, list[int]]]) -> list[tuple[list[in
 
 def completion_states(model, sequences, how) -> torch.Tensor:
     rows = rows_of(sequences, how, 1)
-    states, places = hidden_states(model, rows, CPU, how)
-    found = states[predicting_positions(rows, places)[0]].split([len(c) for row in rows for c in row.completions])
+    states = states_at(model, rows, CPU, predicting_positions, how)
+    found = states.split([len(c) for row in rows for c in row.completions])
     order = torch.tensor([member for row in rows for member in row.members]).argsort()
     return torch.cat([found[i] for i in order])
 
