@@ -29,11 +29,16 @@ class HubAccess:
 
 @dataclass(frozen=True)
 class RayAccess:
-    """A Ray cluster: the address of its jobs API, the storage that head and workers share, a name per slot."""
+    """A Ray cluster: the address of its jobs API, the storage that head and workers share, a name per slot.
+
+    token: where the cluster asks for one. install: whether Ray installs what a run needs before its job.
+    """
 
     address: str
     storage: str
     slots: tuple[str, ...]
+    token: str = field(default="", repr=False)
+    install: bool = False
 
 
 def configured(
@@ -53,7 +58,7 @@ def configured(
         if ray is not None:
             from pipeline.ray_jobs import RayBackend  # noqa: PLC0415 - only where it is used
 
-            made.append(RayBackend(ray.address, ray.storage, ray.slots))
+            made.append(RayBackend(ray.address, ray.storage, ray.slots, ray.token, ray.install))
     except ValueError as error:
         raise NotConfigured(str(error)) from None
     there = {backend.name: backend for backend in made}

@@ -48,11 +48,12 @@ class Node:
 class RayApi:
     """The API at an address such as http://head:8265. Every call raises BackendUnreachable, saying what to do.
 
-    token: where the cluster asks for one (RAY_AUTH_MODE=token).
+    token: where the cluster asks for one (RAY_AUTH_MODE=token); it goes into a header and into no text that is said.
     """
 
     def __init__(self, address: str, token: str = ""):
         self.address = checked_address(address)
+        self._token = checked_token(token)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=self.address, headers=headers, timeout=TIMEOUT)
 
@@ -105,21 +106,27 @@ class RayApi:
             ) from error
         if answer.status_code in (401, 403):
             raise BackendUnreachable(
-                f"ray: {self.address} refuses ({answer.status_code}: {_short(answer.text)}); check the cluster's token"
+                f"ray: {self.address} refuses ({answer.status_code}: {self._short(answer.text)}); check the cluster's "
+                f"token, of which {'another' if self._token else 'none'} was sent"
             )
         return answer
 
     def _checked(self, answer: httpx.Response, read: Callable[[Any], Value] = lambda said: None) -> Value:
         """What `read` makes of the answer's JSON."""
         if answer.status_code != 200:
-            cause = _short(answer.text.strip().rpartition("\n")[2] or answer.reason_phrase)
+            cause = self._short(answer.text.strip().rpartition("\n")[2] or answer.reason_phrase)
             raise BackendUnreachable(f"ray: {self.address} answers {answer.status_code} ({cause}); see the head's logs")
         try:
             return read(answer.json() if answer.content else None)
         except (ValueError, LookupError, TypeError, AttributeError):
             raise BackendUnreachable(
-                f"ray: found something else at {self.address} ({_short(answer.text)!r}), expected Ray's dashboard"
+                f"ray: found something else at {self.address} ({self._short(answer.text)!r}), expected Ray's dashboard"
             ) from None
+
+    def _short(self, text: str) -> str:
+        """What the other side says, without the token, which it may repeat."""
+        said = text.replace(self._token, "…") if self._token else text
+        return said if len(said) <= LONGEST else f"{said[:LONGEST]}…"
 
 
 def checked_address(address: str) -> str:
@@ -128,6 +135,13 @@ def checked_address(address: str) -> str:
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"address: found {address!r}, expected one such as http://head:8265")
     return address.rstrip("/")
+
+
+def checked_token(token: str) -> str:
+    """The token. Raises ValueError, which does not show it, for one that no header can carry."""
+    if not all("!" <= letter <= "~" for letter in token):
+        raise ValueError("token: found a character that no header can carry, expected letters, digits and signs")
+    return token
 
 
 def _nodes(said: Mapping) -> list[Node]:
@@ -149,7 +163,3 @@ def _submission(row: Mapping) -> Submission:
 
 def _path(submission_id: str) -> str:
     return f"/api/jobs/{quote(submission_id, safe='')}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

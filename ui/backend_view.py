@@ -30,6 +30,8 @@ SETTINGS = {  # what has to be set before the server starts, and what it means
         ("RANKLOOP_RAY", "the address of its jobs API, such as http://head:8265"),
         ("RANKLOOP_RAY_STORAGE", "a folder or URI that head and workers share"),
         ("RANKLOOP_RAY_SLOTS", "a name for each run at a time"),
+        ("RANKLOOP_RAY_TOKEN", "the cluster's token, where it asks for one, unless RAY_AUTH_TOKEN is set"),
+        ("RANKLOOP_RAY_INSTALL", "yes: Ray installs what a run needs before its job"),
     ),
 }
 PAST_RUNS = 20  # succeeded runs of a kind that say how long one takes

@@ -36,6 +36,7 @@ class Settings:
     signing in with Hugging Face, as user names and `org:name`, separated by commas. space: its id, on a Space.
 
     backend is the usual one. devices, hf_slots and ray_slots name what takes a run at a time, separated by `;`.
+    ray_install: yes or no.
     """
 
     data: Path = Path("data")
@@ -51,6 +52,8 @@ class Settings:
     ray: str = ""
     ray_storage: str = ""
     ray_slots: str = "gpu:1"
+    ray_token: str = field(default="", repr=False)
+    ray_install: str = "no"
     secret: str = field(default="", repr=False)
     url: str = ""
     hub_admins: str = ""
@@ -67,6 +70,8 @@ class Settings:
             device_sets(self.devices)
         except ValueError as error:
             raise InvalidSetting(f"RANKLOOP_DEVICES: {error}") from None
+        if self.ray_install not in ("yes", "no"):
+            raise InvalidSetting(f"RANKLOOP_RAY_INSTALL: found {self.ray_install!r}, expected yes or no")
         for name, needed in _incomplete(self):
             raise InvalidSetting(f"{name}: found nothing, expected a value, because {needed}")
         if not 1 <= self.port <= 65535:
@@ -91,7 +96,9 @@ class Settings:
     def backends(self) -> Backends:
         """The configured backends; asks none of them anything. Raises InvalidSetting."""
         hub = HubAccess(self.hf_token, self.hf_namespace, self.hf_bucket, named(self.hf_slots))
-        ray = RayAccess(self.ray, self.ray_storage, named(self.ray_slots))
+        ray = RayAccess(
+            self.ray, self.ray_storage, named(self.ray_slots), self.ray_token, install=self.ray_install == "yes"
+        )
         used = hub if self.hf_bucket else None, ray if self.ray else None
         try:
             return configured(PROJECT_ROOT, self.backend, device_sets(self.devices), *used)
@@ -108,8 +115,9 @@ class Settings:
             name: environ.get(variable, "").strip() for name, variable in zip(cls.given(), cls.variables(), strict=True)
         }
         values: dict = {**_of_space(environ), **{name: value for name, value in given.items() if value}}
-        if token := environ.get("HF_TOKEN", "").strip():
-            values.setdefault("hf_token", token)
+        for name, variable in (("hf_token", "HF_TOKEN"), ("ray_token", "RAY_AUTH_TOKEN")):
+            if token := environ.get(variable, "").strip():
+                values.setdefault(name, token)
         if "port" in values:
             if not values["port"].isdecimal():
                 raise InvalidSetting(f"RANKLOOP_PORT: found {values['port']!r}, expected a number from 1 to 65535")

@@ -59,9 +59,11 @@ def _install(home: Path, needs: Sequence[str]) -> None:
 
 
 class RayCluster:
-    """One head with two CPUs and no GPU, at `address`, for as long as the context lasts."""
+    """One head with two CPUs and no GPU, at `address`, for as long as the context lasts; token: it asks for that."""
 
-    def __init__(self):
+    def __init__(self, token: str = ""):
+        self.settings = QUIET | ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {})
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.commands = installed()
         self.mark = secrets.token_hex(8)
         self.ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
@@ -84,7 +86,7 @@ class RayCluster:
         options = {**self.ports, "num-cpus": 2, "object-store-memory": 100_000_000, "temp-dir": self.folder}
         options |= {"dashboard-host": "127.0.0.1", "log-style": "record", "include-log-monitor": False}
         words = [f"--{name}={value}" for name, value in options.items()]
-        environment = {**os.environ, **QUIET, MARK: self.mark, "PATH": f"{self.commands}:{os.environ['PATH']}"}
+        environment = {**os.environ, **self.settings, MARK: self.mark, "PATH": f"{self.commands}:{os.environ['PATH']}"}
         with (self.folder / "start.log").open("w") as log:
             done = subprocess.run(
                 [self.commands / "ray", "start", "--head", "--no-monitor", *words],
@@ -128,7 +130,7 @@ class RayCluster:
         deadline = time.monotonic() + START_SECONDS
         while True:
             with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{self.address}/api/jobs/", timeout=5).status_code == 200:
+                if httpx.get(f"{self.address}/api/jobs/", headers=self.headers, timeout=5).status_code == 200:
                     return
             if time.monotonic() > deadline:
                 raise RuntimeError(f"Ray's jobs API does not answer:\n{self._start_log()}")

@@ -75,6 +75,16 @@ def test_the_token_goes_along(answering):
     assert server.asked[0]["Authorization"] == "Bearer secret"
 
 
+def test_a_token_that_is_refused_is_never_repeated(answering):
+    _, address = answering(403, b"Forbidden: Bearer secret is no token of this cluster")
+    with pytest.raises(BackendUnreachable, match="check the cluster's token, of which another was sent") as refused:
+        RayApi(address, "secret").version()
+    assert "secret" not in str(refused.value)
+    with pytest.raises(ValueError, match="token: found a character that no header can carry") as refused:
+        RayApi(address, "secret\n")
+    assert "secret" not in str(refused.value)
+
+
 def test_a_submission_says_what_the_job_needs_and_its_time_limit(answering, tmp_path):
     server, address = answering(200, b"{}")
     directory = RunDirectory.create(tmp_path / "runs" / "0001-starter", {"run": "0001-starter"})

@@ -1,5 +1,7 @@
 """The Ray backend does what every backend must, on a real cluster of this machine."""
 
+import secrets
+
 import pytest
 
 from pipeline.configs import MODULES
@@ -49,6 +51,14 @@ class TestRayBackend(RemoteConformance):
         assert backend.alive(handle) and "no machine" in backend.reach().hardware[0].about
         backend.cancel(handle)
         assert not backend.alive(handle)
+
+
+def test_a_cluster_that_asks_for_a_token_gets_it(tmp_path):
+    token = secrets.token_hex(32)
+    with RayCluster(token) as cluster:
+        there = [RayBackend(cluster.address, str(tmp_path), ("cpu",), sent).reach() for sent in (token, "", "f" * 64)]
+    assert [reach.reachable for reach in there] == [True, False, False]
+    assert "none was sent" in there[1].said and "another was sent" in there[2].said
 
 
 @pytest.fixture

@@ -42,6 +42,17 @@ def test_the_hubs_own_token_serves_where_no_other_is_given():
     assert "hf_1" not in repr(Settings(hf_token="hf_1"))
 
 
+def test_a_ray_cluster_gets_its_token_and_whether_it_installs():
+    given = {"RANKLOOP_RAY": "http://head:8265", "RANKLOOP_RAY_STORAGE": "/tmp", "RAY_AUTH_TOKEN": "s3cret"}
+    settings = Settings.from_environment({**given, "RANKLOOP_RAY_INSTALL": "yes"})
+    ray = settings.backends().there["ray"]
+    assert ray.api._http.headers["Authorization"] == "Bearer s3cret" and ray.install
+    assert "s3cret" not in repr(settings)
+    assert Settings.from_environment({**given, "RANKLOOP_RAY_TOKEN": "other"}).ray_token == "other"
+    with pytest.raises(InvalidSetting, match="RANKLOOP_RAY_INSTALL: found 'maybe', expected yes or no"):
+        Settings.from_environment({"RANKLOOP_RAY_INSTALL": "maybe"})
+
+
 def test_a_token_alone_configures_no_backend():
     assert list(Settings.from_environment({"HF_TOKEN": "hf_1"}).backends().there) == ["local"]
 
