@@ -6,7 +6,8 @@ Refuses before anything is stored, naming the field. Asks a backend what it offe
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pipeline.backend import Backend, Reach, costs
+from pipeline.backend import Backend
+from pipeline.backend_checks import PriceUnknown, checks_of
 from pipeline.configs import InvalidOption
 from pipeline.device_sets import gpus_of
 from pipeline.gpu_use import gpus
@@ -44,15 +45,18 @@ def require_agreed(services: Services, resources: Resources, agreed: float | Non
         raise InvalidOption("confirmed_cost", "none" if agreed is None else f"{agreed:.2f}", said)
 
 
-def price_of(services: Services, resources: Resources) -> float | None:
-    """The most that one start can cost, in dollars; None where nothing has a price. Raises LaunchRefused."""
-    backend = services.backends.of(resources)
-    if not backend.remote:
+def price_of(services: Services, resources: Resources, anew: bool = False) -> float | None:
+    """The most that one start can cost, in dollars; None where nothing has a price.
+
+    anew: ask also where the last answer is fresh. Raises LaunchRefused where the backend does not say what it offers;
+    it is waited for a while at most.
+    """
+    if not services.backends.of(resources).remote:
         return None
-    reach: Reach = backend.reach()
-    if not reach.reachable:
-        raise LaunchRefused(f"{backend.name}: found no answer, expected what it offers and costs: {reach.said}")
-    return costs(backend, resources, reach.hardware)
+    try:
+        return checks_of(services).most(resources, anew)
+    except PriceUnknown as unknown:
+        raise LaunchRefused(f"{unknown}; try again, or choose another backend") from None
 
 
 def _require_processes(kind: str, asked: Resources, backend: Backend) -> None:

@@ -196,7 +196,7 @@ def device(hardware: str = "") -> tuple[str, int]:
 def _place(services: Services, place: Resources) -> list[Finding]:
     """Where the run would go, what that costs at most, and when it would start."""
     try:
-        price = price_of(services, place)
+        price = price_of(services, place, anew=True)
     except LaunchRefused as refusal:
         return [Finding("problem", "place", str(refusal))]
     slots = services.backends.of(place).slots()

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Security
 
+from pipeline.backend_checks import checks_of
 from ui.api_base import BEARER, CheckedRoute, Loop, fault, needs
-from ui.backend_checks import checks_of
 from ui.backend_view import check_values, overview
 
 router = APIRouter(route_class=CheckedRoute, tags=["backends"], dependencies=[Security(BEARER)])

@@ -6,12 +6,12 @@ Asks no backend anything slow: what was found by the last check comes from backe
 from statistics import median
 
 from pipeline.backend import Backend, Hardware, costs
+from pipeline.backend_checks import Check, Checks
 from pipeline.resources import Resources, resources_of
 from pipeline.run_directory import RunDirectory
 from pipeline.services import Services
 from storage.records import Run
 from storage.runs import runs, unfinished_runs
-from ui.backend_checks import Check, Checks
 
 ABOUT = {
     "local": "Processes on the machine that serves this page.",

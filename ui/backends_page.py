@@ -5,12 +5,12 @@ Handlers are plain functions; layout is at the bottom. Nothing is changed here: 
 
 import gradio as gr
 
+from pipeline.backend_checks import PriceUnknown, checks_of
 from pipeline.configs import CONFIGS, InvalidOption
 from pipeline.resources import Resources, make_resources
 from pipeline.services import Services
 from ui.auth import Auth
 from ui.backend_cards import cards, estimate
-from ui.backend_checks import PriceUnknown, checks_of
 from ui.backend_view import overview, usual_seconds
 from ui.charts import escape, wrap
 from ui.components import FAST, Panel, action, bound, refresh_every
@@ -71,7 +71,7 @@ def _cost(services: Services, wanted: Resources, kind: str) -> str:
         raise InvalidOption("backend", wanted.backend, "one of " + ", ".join(services.backends.there))
     most = checks_of(services).most(wanted)
     hardware = wanted.hardware or next(iter(backend.slots()), "")
-    offered = checks_of(services).offered(backend.name) or ()
+    offered = checks_of(services).offered(backend.name)
     price = next((one.price for one in offered if one.name == hardware), None)
     minutes = wanted.timeout_minutes or backend.usual_timeout
     return estimate(backend.name, hardware, minutes, price, most, usual_seconds(services, kind) if kind else None)

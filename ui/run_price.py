@@ -1,6 +1,6 @@
 """What a run can cost at most, as a lead is asked to agree to it; `launch` refuses what nobody agreed to.
 
-Asks the backend where its prices are old, and waits for it for a while only.
+What it is comes from `pipeline.placing`.
 """
 
 from collections.abc import Mapping
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from pipeline.configs import InvalidOption
 from pipeline.placing import CENT, placed
+from pipeline.placing import price_of as most_of
 from pipeline.services import Services
-from pipeline.snapshot import LaunchRefused
-from ui.backend_checks import PriceUnknown, checks_of
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,7 @@ def price_of(services: Services, kind: str, resources: Mapping) -> Price | None:
     where the backend cannot be asked.
     """
     wanted = placed(services, kind, resources)
-    backend = services.backends.of(wanted)
-    if not backend.remote:
-        return None
-    try:
-        most = checks_of(services).most(wanted)
-    except PriceUnknown as unknown:
-        raise LaunchRefused(f"{unknown}; try again, or choose another backend") from None
+    backend, most = services.backends.of(wanted), most_of(services, wanted)
     if most is None:
         return None
     minutes = wanted.timeout_minutes or backend.usual_timeout

@@ -78,6 +78,7 @@ class FarBackend:
         self.here.cancel(handle, force)
 
     def reach(self):
+        self.hold.wait(30)
         if self.down:
             return Reach(False, "far did not answer: connection refused.")
         return Reach(True, "There.", tuple(Hardware(name, name, self.price) for name in self.names))

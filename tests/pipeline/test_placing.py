@@ -4,11 +4,13 @@ import pytest
 
 from pipeline import run_life
 from pipeline.backend import Backends
+from pipeline.backend_checks import checks_of
 from pipeline.configs import InvalidOption
 from pipeline.device_sets import WHOLE
 from pipeline.launch import launch
 from pipeline.local_backend import LocalBackend
 from pipeline.placing import placed
+from pipeline.preflight import preflight
 from pipeline.run_directory import RunDirectory
 from pipeline.services import PROJECT_ROOT
 from pipeline.slots import holds
@@ -78,6 +80,16 @@ def test_a_backend_that_cannot_say_its_price_gets_no_run(services, campaign):
     services.backends.there["far"].down = True
     with pytest.raises(LaunchRefused, match="far: found no answer, expected what it offers and costs"):
         start(services, campaign, backend="far")
+
+
+def test_a_backend_that_hangs_holds_up_no_start(services, campaign):
+    checks_of(services).patience = 0.1
+    services.backends.there["far"].hold.clear()
+    with pytest.raises(LaunchRefused, match="far has not answered within 0 s"):
+        start(services, campaign, backend="far")
+    found = preflight(services, "reward", campaign.id, {}, {}, {"backend": "far"})
+    assert found[0].level == "problem" and "far has not answered" in found[0].said
+    services.backends.there["far"].hold.set()
 
 
 def test_a_resumed_run_may_take_longer_and_costs_what_that_costs(services, campaign):

@@ -5,12 +5,12 @@ import threading
 import gradio as gr
 import pytest
 
+from pipeline.backend_checks import Checks, PriceUnknown, checks_of
 from storage import runs
 from tests.ui.leads import FakeEvent, FakeRequest, new_person, new_run, new_services
 from tests.ui.priced_backend import add_priced
 from ui import backends_page as page
 from ui.auth import Auth
-from ui.backend_checks import Checks, PriceUnknown, checks_of
 from ui.backend_view import overview
 
 

@@ -215,7 +215,7 @@ def test_a_run_whose_price_cannot_be_asked_does_not_start(asked):
     add_priced(services).fault = "paid: no answer"
     values = [*USUAL, *form(), *where(backend="paid")]
     said = page.start_run(services, auth, request, "generate", "talk", *values)[0]
-    assert "what the run may cost is not known" in said and runs.runs(services.database) == []
+    assert "expected what it offers and costs: paid: no answer" in said and runs.runs(services.database) == []
 
 
 def test_the_form_can_be_filled_with_the_options_of_a_run(asked):

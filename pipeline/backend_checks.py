@@ -66,24 +66,22 @@ class Checks:
                 self._last[name] = self._without(name, said, began)
             return self._last[name]
 
-    def offered(self, name: str) -> tuple[Hardware, ...] | None:
-        """What the backend offers, asked anew where the last answer is old; None where it cannot be reached."""
+    def offered(self, name: str, anew: bool = False) -> tuple[Hardware, ...]:
+        """What the backend offers, asked where the last answer is old, or anyhow with `anew`. Raises PriceUnknown."""
         last = self.last(name)
-        if last is None or not last.reachable or (datetime.now(UTC) - last.at).total_seconds() > FRESH:
+        if anew or last is None or not last.reachable or (datetime.now(UTC) - last.at).total_seconds() > FRESH:
             last = self.check(name)
-        return last.hardware if last.reachable else None
+        if not last.reachable:
+            raise PriceUnknown(f"{name}: found no answer, expected what it offers and costs: {last.said}")
+        return last.hardware
 
-    def most(self, resources: Resources) -> float | None:
+    def most(self, resources: Resources, anew: bool = False) -> float | None:
         """The most that a run with these resources can cost, in dollars; None where it costs nothing.
 
         Raises PriceUnknown where the backend cannot be asked now.
         """
-        name = resources.backend or self.services.backends.usual
-        backend = self.services.backends.there[name]
-        offered = self.offered(name)
-        if offered is None:
-            raise PriceUnknown(f"{name} cannot be reached now, so what the run may cost is not known")
-        return costs(backend, resources, offered)
+        backend = self.services.backends.of(resources)
+        return costs(backend, resources, self.offered(backend.name, anew))
 
     def _ask(self, backend, answered: threading.Event) -> None:
         began = time.monotonic()
@@ -111,5 +109,5 @@ class PriceUnknown(RuntimeError):
 
 @lru_cache(8)
 def checks_of(services: Services) -> Checks:
-    """The one Checks of these services, for pages and API alike."""
+    """The one Checks of these services, for pages, API and launches alike."""
     return Checks(services)
