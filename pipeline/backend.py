@@ -67,6 +67,7 @@ class Backend(Protocol):
     name: str  # as in settings and in a run's resources
     remote: bool  # whether calls go over a network: the monitor then makes them beside its own thread
     usual_timeout: int  # minutes; what resources.timeout_minutes = 0 means here; 0 = no limit
+    margin: int  # minutes after a run's limit until the backend ends its job by itself; setting up counts there
 
     def slots(self) -> tuple[str, ...]:
         """The device sets that jobs run on, by name; each takes one run at a time."""
@@ -112,9 +113,20 @@ class Backends:
         return self.there[resources.backend or self.usual]
 
 
-def costs(backend: Backend, resources: Resources, offered: tuple[Hardware, ...]) -> float | None:
-    """The most that a run can cost, in dollars: price per hour × time limit; None where nothing has a price."""
-    name = resources.hardware or next(iter(backend.slots()), "")
-    price = next((one.price for one in offered if one.name == name), None)
+def longest(backend: Backend, resources: Resources) -> int:
+    """Minutes after which the backend ends a run's job whatever happens: limit and margin; 0 = never."""
     minutes = resources.timeout_minutes or backend.usual_timeout
-    return None if price is None else price * minutes / 60
+    return minutes and minutes + backend.margin
+
+
+def dearest(backend: Backend, resources: Resources, offered: tuple[Hardware, ...]) -> Hardware | None:
+    """Of what a run may get, what costs most; None where nothing of it has a price."""
+    names = (resources.hardware,) if resources.hardware else backend.slots()
+    priced = [one for one in offered if one.name in names and one.price is not None]
+    return max(priced, key=lambda one: one.price, default=None)
+
+
+def costs(backend: Backend, resources: Resources, offered: tuple[Hardware, ...]) -> float | None:
+    """The most that a job can be charged, in dollars: price per hour × limit and margin; None without a price."""
+    found = dearest(backend, resources, offered)
+    return None if found is None else found.price * longest(backend, resources) / 60

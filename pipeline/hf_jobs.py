@@ -17,7 +17,7 @@ from pathlib import Path
 from huggingface_hub import JobInfo, JobStage
 from huggingface_hub.errors import JobNotFoundError
 
-from pipeline.backend import BackendUnreachable, Ending, Job, Reach
+from pipeline.backend import BackendUnreachable, Ending, Job, Reach, longest
 from pipeline.bucket_store import NAME, SCHEME, BucketStore
 from pipeline.hub_client import answering
 from pipeline.hub_words import TAKEN, ending_of, exit_code, hardware_of, usage_of
@@ -59,6 +59,7 @@ class HfJobsBackend:
     name = NAME
     remote = True
     usual_timeout = 360
+    margin = 20  # the Hub's clock also runs while the job installs, fetches its models, and saves after a cancel
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class HfJobsBackend:
         return self.names
 
     def submit(self, job: Job) -> str:
-        """Send what the run needs to the bucket, then start the job with labels and a time limit."""
+        """Send what the run needs to the bucket, then start the job with labels and a time limit beyond the run's."""
         directory = Path(job.directory).resolve()
         there = self.find(directory)
         if there is not None and self.alive(there):
@@ -93,7 +94,6 @@ class HfJobsBackend:
         self.store.make()
         place = self._place(directory, secrets.token_hex(4))
         pack(place, directory)
-        minutes = job.resources.timeout_minutes or self.usual_timeout
         with self._answering("starting the job"):
             started = self.hub.run_job(
                 image=self.image,
@@ -101,7 +101,7 @@ class HfJobsBackend:
                 env={"HF_HUB_DISABLE_PROGRESS_BARS": "1"} | ({"HF_ENDPOINT": self.endpoint} if self.endpoint else {}),
                 secrets={"HF_TOKEN": self._token},
                 flavor=job.resources.hardware or job.slot or self.names[0],
-                timeout=f"{minutes}m",
+                timeout=f"{longest(self, job.resources)}m",
                 labels=self._labels(directory) | {"attempt": place.attempt},
                 name=f"{APP}-{directory.name}",
                 namespace=self.namespace,

@@ -38,6 +38,7 @@ class LocalBackend:
     name = "local"
     remote = False
     usual_timeout = 0
+    margin = 0
 
     def __init__(self, project_root: Path, devices: Sequence[str] = (WHOLE,)):
         self.project_root, self.devices = Path(project_root), tuple(devices) or (WHOLE,)

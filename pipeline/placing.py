@@ -6,7 +6,7 @@ Refuses before anything is stored, naming the field. Asks a backend what it offe
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pipeline.backend import Backend
+from pipeline.backend import Backend, longest
 from pipeline.backend_checks import PriceUnknown, checks_of
 from pipeline.configs import InvalidOption
 from pipeline.device_sets import gpus_of
@@ -48,15 +48,19 @@ def require_agreed(services: Services, resources: Resources, agreed: float | Non
 def price_of(services: Services, resources: Resources, anew: bool = False) -> float | None:
     """The most that one start can cost, in dollars; None where nothing has a price.
 
-    anew: ask also where the last answer is fresh. Raises LaunchRefused where the backend does not say what it offers;
-    it is waited for a while at most.
+    anew: ask also where the last answer is fresh. Raises LaunchRefused where the backend does not say what it offers
+    (it is waited for a while at most), and InvalidOption for a price that no time limit bounds.
     """
-    if not services.backends.of(resources).remote:
+    backend = services.backends.of(resources)
+    if not backend.remote:
         return None
     try:
-        return checks_of(services).most(resources, anew)
+        most = checks_of(services).most(resources, anew)
     except PriceUnknown as unknown:
         raise LaunchRefused(f"{unknown}; try again, or choose another backend") from None
+    if most is not None and not longest(backend, resources):
+        raise InvalidOption("timeout_minutes", 0, f"a limit, because {backend.name} costs money by the hour")
+    return most
 
 
 def _require_processes(kind: str, asked: Resources, backend: Backend) -> None:

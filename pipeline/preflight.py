@@ -197,7 +197,7 @@ def _place(services: Services, place: Resources) -> list[Finding]:
     """Where the run would go, what that costs at most, and when it would start."""
     try:
         price = price_of(services, place, anew=True)
-    except LaunchRefused as refusal:
+    except (InvalidOption, LaunchRefused) as refusal:
         return [Finding("problem", "place", str(refusal))]
     slots = services.backends.of(place).slots()
     busy = len(slots) - len(free_slots(services, services.backends.of(place)))

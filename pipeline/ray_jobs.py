@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.backend import BackendUnreachable, Ending, Job, Reach
+from pipeline.backend import BackendUnreachable, Ending, Job, Reach, longest
 from pipeline.hf_jobs import requirements
 from pipeline.ray_api import RayApi
 from pipeline.ray_words import demand, ending_of, machine_words, offer
@@ -24,7 +24,6 @@ from pipeline.stores import open_store
 
 STOP_SECONDS = 30  # from Ray's SIGTERM to its SIGKILL; its own usual is 3, too short to send what is left
 PREFIX = "rankloop"  # in a submission's metadata: where its pieces lie
-LEEWAY = 2  # minutes after a run's time limit until the cluster ends it, should the app be away that ends it first
 
 
 class RayBackend:
@@ -40,6 +39,7 @@ class RayBackend:
     name = "ray"
     remote = True
     usual_timeout = 0
+    margin = 2  # the app, unless it is away, ends a job first
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class RayBackend:
         }
 
     def _entrypoint(self, place: Place, module: str, resources: Resources) -> str:
-        minutes = resources.timeout_minutes and resources.timeout_minutes + LEEWAY
+        minutes = longest(self, resources)
         limit = ["timeout", "--foreground", f"--kill-after={STOP_SECONDS}", f"{minutes}m"] if minutes else []
         words = ["python", "-u", "-m", "pipeline.remote_job", self.store.uri, place.prefix, module, str(self.poll)]
         return shlex.join(limit + words)

@@ -5,6 +5,7 @@ Handlers are plain functions; layout is at the bottom. Nothing is changed here: 
 
 import gradio as gr
 
+from pipeline.backend import dearest, longest
 from pipeline.backend_checks import PriceUnknown, checks_of
 from pipeline.configs import CONFIGS, InvalidOption
 from pipeline.resources import Resources, make_resources
@@ -70,11 +71,10 @@ def _cost(services: Services, wanted: Resources, kind: str) -> str:
     if backend is None:
         raise InvalidOption("backend", wanted.backend, "one of " + ", ".join(services.backends.there))
     most = checks_of(services).most(wanted)
-    hardware = wanted.hardware or next(iter(backend.slots()), "")
-    offered = checks_of(services).offered(backend.name)
-    price = next((one.price for one in offered if one.name == hardware), None)
-    minutes = wanted.timeout_minutes or backend.usual_timeout
-    return estimate(backend.name, hardware, minutes, price, most, usual_seconds(services, kind) if kind else None)
+    found = dearest(backend, wanted, checks_of(services).offered(backend.name))
+    hardware, price = (found.name, found.price) if found else (wanted.hardware, None)
+    usual = usual_seconds(services, kind) if kind else None
+    return estimate(backend.name, hardware, longest(backend, wanted), price, most, usual)
 
 
 def _shown(services: Services) -> str:

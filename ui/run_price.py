@@ -6,7 +6,7 @@ What it is comes from `pipeline.placing`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.configs import InvalidOption
+from pipeline.backend import longest
 from pipeline.placing import CENT, placed
 from pipeline.placing import price_of as most_of
 from pipeline.services import Services
@@ -27,18 +27,16 @@ class Price:
 def price_of(services: Services, kind: str, resources: Mapping) -> Price | None:
     """The price of a run with these resources; None where it costs nothing.
 
-    Raises InvalidOption for resources that cannot be had and for a price that no time limit bounds, LaunchRefused
-    where the backend cannot be asked.
+    Raises InvalidOption and LaunchRefused as `placed` and `pipeline.placing.price_of` do.
     """
     wanted = placed(services, kind, resources)
     backend, most = services.backends.of(wanted), most_of(services, wanted)
     if most is None:
         return None
-    minutes = wanted.timeout_minutes or backend.usual_timeout
-    if not minutes:
-        raise InvalidOption("timeout_minutes", 0, f"a limit, because {backend.name} costs money by the hour")
-    where = wanted.hardware or next(iter(backend.slots()), "")
-    return Price(most, f"It can cost up to {dollars(most)}: {where} on {backend.name} for at most {minutes} minutes.")
+    where = f"{wanted.hardware or 'the dearest of its slots'} on {backend.name}"
+    said = f"It can cost up to {dollars(most)}: {where} for at most {longest(backend, wanted)} minutes"
+    spare = f", {backend.margin} of them to set up and to save" if backend.margin else ""
+    return Price(most, f"{said}{spare}.")
 
 
 def dollars(value: float | None) -> str:

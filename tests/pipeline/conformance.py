@@ -205,7 +205,7 @@ class Conformance:
         reach = backend.reach()
         names = [offered.name for offered in reach.hardware]
         assert reach.reachable and reach.said and names and len(names) == len(set(names))
-        assert backend.slots() and backend.usual_timeout >= 0 and ":" not in backend.name
+        assert backend.slots() and backend.usual_timeout >= 0 and backend.margin >= 0 and ":" not in backend.name
 
 
 class RemoteConformance(Conformance):

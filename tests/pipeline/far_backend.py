@@ -1,6 +1,7 @@
 """A remote backend on this machine: jobs run in a folder of their own, and only `sync` carries files.
 
-down: it answers nothing. hold: calls wait for it, as over a slow network. price: of every flavor, per hour.
+down: it answers nothing. hold: calls wait for it, as over a slow network. price: of every flavor, per hour; prices:
+of some.
 lost: how a job that it loses is said to have ended.
 """
 
@@ -18,11 +19,12 @@ CARRIED = ("metrics.jsonl", "status.json", "log.txt", "error.json")
 class FarBackend:
     """Conforms to pipeline.backend.Backend; a handle is the local one's."""
 
-    name, remote, usual_timeout = "far", True, 240
+    name, remote, usual_timeout, margin = "far", True, 240, 0
 
     def __init__(self, folder: Path, slots: tuple[str, ...] = ("small",)):
         self.folder, self.names, self.here = folder, slots, LocalBackend(PROJECT_ROOT)
         self.down, self.price, self.lost = False, None, Ending()
+        self.prices: dict[str, float] = {}
         self.hold = threading.Event()
         self.hold.set()
         self.submitted: list[str] = []
@@ -81,7 +83,9 @@ class FarBackend:
         self.hold.wait(30)
         if self.down:
             return Reach(False, "far did not answer: connection refused.")
-        return Reach(True, "There.", tuple(Hardware(name, name, self.price) for name in self.names))
+        return Reach(
+            True, "There.", tuple(Hardware(name, name, self.prices.get(name, self.price)) for name in self.names)
+        )
 
     def _far(self, run_directory):
         return self.folder / Path(run_directory).name

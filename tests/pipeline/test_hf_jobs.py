@@ -223,9 +223,9 @@ def directory_for(tmp_path, name="0001-reward"):
     return made
 
 
-def test_the_time_limit_is_always_told(backend, hub, tmp_path):
+def test_a_time_limit_that_leaves_time_to_set_up_and_to_save_is_always_told(backend, hub, tmp_path):
     hub.waiting = True
-    for name, minutes, seconds in (("0001-reward", 0, 6 * 3600), ("0002-reward", 90, 5400)):
+    for name, minutes, seconds in (("0001-reward", 0, 6 * 3600 + 1200), ("0002-reward", 90, 5400 + 1200)):
         directory = directory_for(tmp_path, name)
         backend.submit(Job(directory.path, JOB, Resources(timeout_minutes=minutes), "cpu-basic"))
         assert job_of(hub).spec["timeoutSeconds"] == seconds

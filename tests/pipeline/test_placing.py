@@ -72,6 +72,21 @@ def test_a_run_with_a_price_starts_only_when_somebody_agreed_to_it(services, cam
     assert start(services, campaign, agreed=1.0, backend="far", timeout_minutes=30).state == "queued"
 
 
+def test_the_price_counts_the_backends_margin_and_the_dearest_slot_that_a_run_may_get(services, campaign):
+    far = services.backends.there["far"]
+    far.margin, far.prices = 30, {"small": 1.0, "large": 3.0}
+    with pytest.raises(InvalidOption, match=r"at least 4\.50 dollars"):
+        start(services, campaign, backend="far", timeout_minutes=60)
+    with pytest.raises(InvalidOption, match=r"at least 1\.50 dollars"):
+        start(services, campaign, backend="far", hardware="small", timeout_minutes=60)
+
+
+def test_a_price_that_no_time_limit_bounds_is_refused(services, campaign):
+    services.backends.there["far"].price, services.backends.there["far"].usual_timeout = 2.0, 0
+    with pytest.raises(InvalidOption, match="timeout_minutes: found 0, expected a limit, because far costs money"):
+        start(services, campaign, agreed=100.0, backend="far")
+
+
 def test_a_run_without_a_price_needs_no_agreement(services, campaign):
     assert start(services, campaign, backend="far").state == start(services, campaign).state == "queued"
 

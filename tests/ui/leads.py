@@ -25,7 +25,7 @@ class IdleBackend:
     """A backend that starts nothing: runs stay where the tests put them."""
 
     asked: list = field(default_factory=list)
-    name, remote, usual_timeout = "local", False, 0
+    name, remote, usual_timeout, margin = "local", False, 0, 0
 
     def slots(self):
         return ("this machine",)

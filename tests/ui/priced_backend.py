@@ -15,7 +15,7 @@ OFFERED = (
 class PricedBackend:
     """Offers OFFERED at these prices; `fault` is raised by `reach`, which waits for `go_on` first."""
 
-    name, remote, usual_timeout = "paid", True, 120
+    name, remote, usual_timeout, margin = "paid", True, 110, 10
 
     def __init__(self):
         self.asked, self.fault, self.go_on = 0, None, threading.Event()

@@ -313,8 +313,8 @@ def test_a_run_that_costs_money_starts_over_http_once_its_price_was_agreed_to(lo
     client = loop.client("lead")
     wish = {"kind": "generate", "resources": {"backend": "paid", "hardware": "a10g-small", "timeout_minutes": 30}}
     refused = client.post("/runs", json=wish)
-    assert refused.status_code == 422 and "at least 0.75 dollars" in refused.json()["error"]["expected"]
-    made = client.post("/runs", json=wish | {"confirmed_cost": 0.75})
+    assert refused.status_code == 422 and "at least 1.00 dollars" in refused.json()["error"]["expected"]
+    made = client.post("/runs", json=wish | {"confirmed_cost": 1.0})
     assert made.status_code == 201
     path = f"/runs/{made.json()['run']}"
     assert client.get(path).json()["resources"]["backend"] == "paid"

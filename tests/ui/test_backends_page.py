@@ -106,10 +106,10 @@ def test_a_crowd_that_waits_for_one_backend_is_told_to_look_again(asked):
         one.join(30)
 
 
-def test_a_cost_is_price_times_time_limit(asked):
+def test_a_cost_is_price_times_time_limit_and_margin(asked):
     services, auth, request, _ = asked
     assert "At most $3.00" in page.cost(services, auth, "paid", "a10g-small", "ppo", 0, request)
-    assert "At most $0.75" in page.cost(services, auth, "paid", "a10g-small", "ppo", 30, request)
+    assert "At most $1.00" in page.cost(services, auth, "paid", "a10g-small", "ppo", 30, request)
     assert "has no price" in page.cost(services, auth, "local", "", "ppo", 30, request)
     assert "expected one of local, paid" in page.cost(services, auth, "gone", "", "ppo", 30, request)
 

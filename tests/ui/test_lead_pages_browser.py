@@ -45,7 +45,7 @@ SOON = 30_000  # milliseconds; two busy cores
 class FastBackend:
     """Runs "jobs" as threads that write a few metric lines and a result: what a real job does, in seconds."""
 
-    name, remote, usual_timeout = "local", False, 0
+    name, remote, usual_timeout, margin = "local", False, 0, 0
 
     def __init__(self):
         self.threads: list[threading.Thread] = []

@@ -197,16 +197,17 @@ def test_a_priced_run_starts_only_after_the_lead_agreed_to_that_price(asked):
     add_priced(services)
     values = [*USUAL, *form(), *where(backend="paid", hardware="a10g-small", timeout_minutes=60)]
     said = page.start_run(services, auth, request, "generate", "talk", *values)[0]
-    assert "Nothing has started yet" in said and 'data-price="1.5000"' in said
+    assert "Nothing has started yet" in said and 'data-price="1.7500"' in said
+    assert "a10g-small on paid for at most 70 minutes, 10 of them to set up and to save" in said
     for sent in (None, {}, {"act": "agree", "price": "0.1000"}, {"act": "agree", "price": "much"}, {"price": 9}):
         assert "Nothing" in page.agree(services, auth, FakeEvent(sent), request, "generate", "talk", *values)[0]
     assert runs.runs(services.database) == []
-    agreed = FakeEvent({"act": "agree", "price": "1.5000"})
+    agreed = FakeEvent({"act": "agree", "price": "1.7500"})
     chosen = page.agree(services, auth, agreed, request, "generate", "talk", *values)[1]
     assert detail(services, runs.run(services.database, chosen))["resources"]["backend"] == "paid"
     again = page.act_on_run(services, auth, chosen, FakeEvent({"act": "again"}), request)
     assert "Nothing has started yet" in again[0] and len(runs.runs(services.database)) == 1
-    page.act_on_run(services, auth, chosen, FakeEvent({"act": "again", "price": "1.5000"}), request)
+    page.act_on_run(services, auth, chosen, FakeEvent({"act": "again", "price": "1.7500"}), request)
     assert len(runs.runs(services.database)) == 2
 
 
