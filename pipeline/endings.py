@@ -13,6 +13,7 @@ from pipeline.run_directory import RunDirectory, read_json
 from storage.records import ENDED_STATES, Run
 
 AGAIN = "the queue starts it again from its last checkpoint"
+TOO_DEAR = "its backend lost it, and another start could cost more than was agreed to; resume it to agree anew"
 LOG_LINES = 12
 
 

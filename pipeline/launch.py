@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.agreed import Agreed, write_agreed
 from pipeline.configs import make_config, options_of
 from pipeline.model_card import export_papers
 from pipeline.placing import placed, require_agreed
@@ -70,14 +71,14 @@ def launch(
     if kind == "generate" and "against" in chosen and config["prompts"] == 0:
         config["prompts"] = COMPARED_PROMPTS
     frozen = freeze(services.database, campaign_id, kind)
-    require_agreed(services, place, confirmed_cost)
+    agreed = require_agreed(services, place, confirmed_cost)
     if kind == "export":
         frozen = replace(frozen, papers=export_papers(services, chosen["version"], config["merged"]))
     run = runs.create_run(services.database, kind, campaign_id, config, created_by)
     if frozen.data_hash:
         runs.set_data_hash(services.database, run.id, frozen.data_hash)
     try:
-        _prepare(services, run, campaign, config, chosen, frozen, place)
+        _prepare(services, run, campaign, config, chosen, frozen, place, agreed)
     except OSError as error:
         runs.set_state(services.database, run.id, "failed", f"its directory could not be written: {error}")
         raise
@@ -166,6 +167,7 @@ def _prepare(
     chosen: Mapping,
     frozen: Snapshot,
     place: Resources,
+    agreed: Agreed | None,
 ) -> None:
     """Fill the directory beside its place and move it there whole: a directory in place is complete."""
     final = services.directory(run)
@@ -189,6 +191,7 @@ def _prepare(
         known = frozen.tables["completions"]["completion_id"]
         copy_known(services.data / FOLDER, chosen["reference"].name, known, directory.data)
     (directory.path / "code.zip").write_bytes(code)
+    write_agreed(directory, agreed)
     directory.path.rename(final)
 
 

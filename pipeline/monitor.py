@@ -16,10 +16,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
+from pipeline.agreed import count_attempt, pays_another, resources_now
 from pipeline.backend import Backend, BackendUnreachable, Ending, Job
 from pipeline.calls import Calls
 from pipeline.configs import MODULES
-from pipeline.endings import AGAIN, retries, why_it_died
+from pipeline.endings import AGAIN, TOO_DEAR, retries, why_it_died
 from pipeline.intake import register_result, take_in_metrics, take_in_pieces
 from pipeline.launch import find_models_again
 from pipeline.limits import SILENT_SECONDS, limit_reached
@@ -154,7 +155,7 @@ class Monitor:
     def _begin(self, run: Run, directory: RunDirectory, backend: Backend, recover: bool) -> None:
         """Get the run its job; where the app died, or the backend did not answer, first look for one it has."""
         find_models_again(self.services, directory)
-        job = Job(directory.path, MODULES[run.kind], resources_of(directory.config()), run.slot)
+        job = Job(directory.path, MODULES[run.kind], resources_now(directory, backend), run.slot)
         earlier = runs.handles(self.services.database, run.id)
         handle = self._asked(backend, run, "begin", partial(begin, backend, job, earlier, recover))
         if handle == "":
@@ -188,6 +189,7 @@ class Monitor:
         if look is None:
             return
         self._watch.forget(run.id, "unreachable")
+        self._watch.seconds(run.id, "attempt")  # since when this process has seen it
         done = directory.result() is not None
         take_in_metrics(self.services, run, directory)
         take_in_pieces(self.services, run, directory)
@@ -196,7 +198,7 @@ class Monitor:
         elif look.alive:
             self._alive(run, directory, backend)
         else:
-            self._died(run, directory, look.ending)
+            self._died(run, directory, backend, look.ending)
         self._failures.pop(run.id, None)
 
     def _signal(self, run: Run, directory: RunDirectory) -> str:
@@ -221,7 +223,7 @@ class Monitor:
         status = directory.status() or {}
         if status.get("phase") in ("running", "finishing") and run.state == "starting":
             runs.set_state(self.services.database, run.id, "running")
-        resources = resources_of(directory.config())
+        resources = resources_now(directory, backend)
         if status or not backend.remote:  # there it may wait for a machine, which is not its own time
             reason = limit_reached(resources, backend.usual_timeout, status, self._watch, run.id)
             if reason and not directory.cancel_requested():
@@ -231,7 +233,7 @@ class Monitor:
         since = _clock(datetime.now(UTC) - timedelta(seconds=silent))
         self._hear(run, f"Its process runs, but has said nothing since {since}." if quiet else "", silent * quiet)
 
-    def _died(self, run: Run, directory: RunDirectory, ending: Ending) -> None:
+    def _died(self, run: Run, directory: RunDirectory, backend: Backend, ending: Ending) -> None:
         """A job that ended without a result: cancelled if somebody asked, else failed with its own words."""
         if directory.cancel_requested():
             limit = directory.cancel_reason()
@@ -243,13 +245,19 @@ class Monitor:
             return
         tried = retries(runs.state_history(self.services.database, run.id)) if ending.retry else MOST_RETRIES
         if tried < MOST_RETRIES:
-            self._again(
-                run, directory, f"{ending.said or 'its backend lost it'}; {AGAIN} ({tried + 1} of {MOST_RETRIES})"
-            )
+            self._lost(run, directory, backend, ending, f"{tried + 1} of {MOST_RETRIES}")
             return
         noted = ending.said or (directory.path / "exit.json").exists()
         if noted or self._watch.seconds(run.id, "dead") >= EXIT_SECONDS:  # whoever started it may be about to note it
             self._end(run, "failed", why_it_died(run, directory, ending))
+
+    def _lost(self, run: Run, directory: RunDirectory, backend: Backend, ending: Ending, attempt: str) -> None:
+        """Start a run again that its backend lost, for as long as what was agreed to pays."""
+        count_attempt(run, directory, backend, self._watch.seconds(run.id, "attempt"))
+        if pays_another(directory, backend):
+            self._again(run, directory, f"{ending.said or 'its backend lost it'}; {AGAIN} ({attempt})")
+        else:
+            self._end(run, "failed", f"{TOO_DEAR}; {why_it_died(run, directory, ending)}")
 
     def _again(self, run: Run, directory: RunDirectory, reason: str) -> None:
         directory.forget_ending(keep=("cancel",))

@@ -6,6 +6,7 @@ Refuses before anything is stored, naming the field. Asks a backend what it offe
 from collections.abc import Mapping
 from dataclasses import replace
 
+from pipeline.agreed import Agreed, bought
 from pipeline.backend import Backend, longest
 from pipeline.backend_checks import PriceUnknown, checks_of
 from pipeline.configs import InvalidOption
@@ -34,19 +35,20 @@ def placed(services: Services, kind: str, wanted: Mapping | None) -> Resources:
     return replace(asked, backend=name)
 
 
-def require_agreed(services: Services, resources: Resources, agreed: float | None) -> None:
-    """Refuse a start that may cost more than the lead agreed to.
+def require_agreed(services: Services, resources: Resources, agreed: float | None) -> Agreed | None:
+    """Refuse a start that may cost more than the lead agreed to; what that pays, None where nothing has a price.
 
     Raises InvalidOption naming the price, and LaunchRefused where a backend that may cost something cannot be asked.
     """
     price = price_of(services, resources)
     if price is not None and (agreed is None or agreed < price - CENT):
-        said = f"at least {price:.2f} dollars, the most that one start can cost ({resources.backend})"
+        said = f"at least {price:.2f} dollars, the most that it can cost ({resources.backend})"
         raise InvalidOption("confirmed_cost", "none" if agreed is None else f"{agreed:.2f}", said)
+    return None if price is None else bought(agreed, price, longest(services.backends.of(resources), resources))
 
 
 def price_of(services: Services, resources: Resources, anew: bool = False) -> float | None:
-    """The most that one start can cost, in dollars; None where nothing has a price.
+    """The most that a run can cost, in dollars; None where nothing has a price.
 
     anew: ask also where the last answer is fresh. Raises LaunchRefused where the backend does not say what it offers
     (it is waited for a while at most), and InvalidOption for a price that no time limit bounds.

@@ -204,7 +204,7 @@ def _place(services: Services, place: Resources) -> list[Finding]:
     said = f"{place.backend}: {busy} of {len(slots)} slots taken"
     found = [Finding("fact", "place", said)]
     if price is not None:
-        said = f"at most {price:.2f} dollars for one start, by its price and time limit; to be confirmed by the lead"
+        said = f"at most {price:.2f} dollars, by its price and time limit; to be confirmed by the lead"
         found.append(Finding("warning", "cost", said))
     return found
 

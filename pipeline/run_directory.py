@@ -3,6 +3,7 @@
     config.json     by launch: kind, options, models, seed, data_hash
     code.zip        by launch: pipeline/ as it was
     data/           by snapshot: Parquet files
+    agreed.json     by launch, where the run costs something: what somebody agreed to pay, and what attempts used of it
     process.json    by the backend: pid and start time of the job's process
     exit.json       by the backend, while the app lives: how that process ended
     remote.json     by a remote backend: where the run's pieces lie, and what of them is here

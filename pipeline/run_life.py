@@ -7,6 +7,7 @@ Following a run is the monitor's business.
 import shutil
 from collections.abc import Mapping
 
+from pipeline.agreed import write_agreed
 from pipeline.backend import BackendUnreachable
 from pipeline.launch import launch
 from pipeline.placing import placed, require_agreed
@@ -58,8 +59,9 @@ def resume(
     config = files.config()
     limits = {} if timeout_minutes is None else {"timeout_minutes": timeout_minutes}
     place = placed(services, run.kind, {**plain(resources_of(config)), **limits})
-    require_agreed(services, place, confirmed_cost)
+    agreed = require_agreed(services, place, confirmed_cost)
     write_json(files.path / "config.json", {**config, "resources": plain(place)})
+    write_agreed(files, agreed)
     files.forget_ending()
     return runs.reopen(services.database, run.id, f"resumed{f' by {by}' if by else ''}")
 

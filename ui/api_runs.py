@@ -19,7 +19,7 @@ router = APIRouter(route_class=CheckedRoute, tags=["runs"], dependencies=[Securi
 LEAD = needs("lead")
 
 
-PRICE = "dollars that the lead agreed to: at least what one start can cost, where the backend has a price"
+PRICE = "dollars that the lead agreed to at most, where the backend has a price; starts after a lost machine count"
 
 
 class NewRun(Body):

@@ -97,7 +97,7 @@ def _option_flags(parser: argparse.ArgumentParser, kind: str, without: Sequence[
     """A flag for each field of the kind's config and of the resources, with dashes as well as underscores."""
     _field_flags(parser, CONFIGS[kind], "option", without)
     _field_flags(parser, Resources, "resource")
-    price = "agree to pay so many dollars for one start, where the backend has a price"
+    price = "agree to pay up to so many dollars, where the backend has a price; starts after a lost machine count"
     parser.add_argument("--confirmed-cost", type=float, metavar="N", help=price)
 
 

@@ -36,7 +36,7 @@ def price_of(services: Services, kind: str, resources: Mapping) -> Price | None:
     where = f"{wanted.hardware or 'the dearest of its slots'} on {backend.name}"
     said = f"It can cost up to {dollars(most)}: {where} for at most {longest(backend, wanted)} minutes"
     spare = f", {backend.margin} of them to set up and to save" if backend.margin else ""
-    return Price(most, f"{said}{spare}.")
+    return Price(most, f"{said}{spare}. If its machine is lost, it starts again only for what is left of that.")
 
 
 def dollars(value: float | None) -> str:

@@ -1,6 +1,7 @@
 """A remote backend on this machine: jobs run in a folder of their own, and only `sync` carries files.
 
-down: it answers nothing. hold: calls wait for it, as over a slow network. price: of every flavor, per hour; prices:
+down: it answers nothing. hold: calls wait for it, as over a slow network, and
+`reach` for telling. price: of every flavor, per hour; prices:
 of some.
 lost: how a job that it loses is said to have ended.
 """
@@ -25,9 +26,11 @@ class FarBackend:
         self.folder, self.names, self.here = folder, slots, LocalBackend(PROJECT_ROOT)
         self.down, self.price, self.lost = False, None, Ending()
         self.prices: dict[str, float] = {}
-        self.hold = threading.Event()
+        self.hold, self.telling = threading.Event(), threading.Event()
         self.hold.set()
+        self.telling.set()
         self.submitted: list[str] = []
+        self.limits: list[int] = []  # of the time, as submitted
 
     def slots(self):
         return self.names
@@ -40,6 +43,7 @@ class FarBackend:
         far.joinpath("process.json").unlink(missing_ok=True)
         handle = self.here.submit(Job(far, job.module))
         self.submitted.append(handle)
+        self.limits.append(job.resources.timeout_minutes)
         return handle
 
     def find(self, run_directory):
@@ -80,7 +84,7 @@ class FarBackend:
         self.here.cancel(handle, force)
 
     def reach(self):
-        self.hold.wait(30)
+        self.telling.wait(30)
         if self.down:
             return Reach(False, "far did not answer: connection refused.")
         return Reach(

@@ -3,10 +3,13 @@
 import os
 import signal
 import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pipeline import run_life
+from pipeline.agreed import agreed_of, minutes_used, write_agreed
 from pipeline.backend import Backends, Ending
 from pipeline.launch import launch
 from pipeline.monitor import Monitor
@@ -145,6 +148,36 @@ def test_a_job_that_its_backend_lost_is_started_again_twice_and_then_fails(servi
     history = [(state, reason) for state, reason, _ in runs.state_history(services.database, run.id)]
     again = [reason for state, reason in history if state == "queued" and reason]
     assert [reason[-8:] for reason in again] == ["(1 of 2)", "(2 of 2)"] and len(far.submitted) == 3
+
+
+def paid_run(services, campaign, far, minutes, dollars):
+    """One that its backend loses whenever it is there, at a dollar a minute."""
+    far.lost, far.price = Ending("the machine was taken away", retry=True), 60.0
+    far_behaves(far, "die")
+    where = {"backend": "far", "timeout_minutes": minutes}
+    return launch(services, "reward", campaign.id, resources=where, confirmed_cost=dollars)
+
+
+def test_a_paid_run_is_started_again_only_for_the_rest_of_what_was_agreed_to(services, campaign, far):
+    run = paid_run(services, campaign, far, 30, 30.0)
+    directory = RunDirectory(services.directory(run))
+    write_agreed(directory, replace(agreed_of(directory), used={"an earlier one": 18}))
+    assert quick(services).wait(run.id).state == "failed" and far.limits == [12, 11, 10]
+
+
+def test_a_paid_run_is_not_started_again_where_that_could_cost_more_than_was_agreed_to(services, campaign, far):
+    failed = quick(services).wait(paid_run(services, campaign, far, 5, 5.0).id)
+    assert failed.state == "failed" and "another start could cost more than was agreed to" in failed.reason
+    assert "the machine was taken away" in failed.reason and far.limits == [5]
+    run_life.resume(services, failed, confirmed_cost=15.0)  # agreed anew, and to more than one start
+    assert "taken away" in quick(services).wait(failed.id).reason and far.limits == [5, 5, 5, 5]
+
+
+def test_an_attempt_counts_begun_minutes_whatever_the_clock_did_and_no_more_than_its_limit():
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert minutes_used(noon, noon + timedelta(seconds=61), 0.0, 30) == 2
+    assert minutes_used(noon, noon - timedelta(hours=3), 200.0, 30) == 4
+    assert minutes_used(noon, noon + timedelta(days=3), 0.0, 30) == 30
 
 
 def test_a_run_started_again_goes_on_to_its_end(services, campaign, far):

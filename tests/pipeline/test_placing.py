@@ -99,12 +99,12 @@ def test_a_backend_that_cannot_say_its_price_gets_no_run(services, campaign):
 
 def test_a_backend_that_hangs_holds_up_no_start(services, campaign):
     checks_of(services).patience = 0.1
-    services.backends.there["far"].hold.clear()
+    services.backends.there["far"].telling.clear()
     with pytest.raises(LaunchRefused, match="far has not answered within 0 s"):
         start(services, campaign, backend="far")
     found = preflight(services, "reward", campaign.id, {}, {}, {"backend": "far"})
     assert found[0].level == "problem" and "far has not answered" in found[0].said
-    services.backends.there["far"].hold.set()
+    services.backends.there["far"].telling.set()
 
 
 def test_a_resumed_run_may_take_longer_and_costs_what_that_costs(services, campaign):

@@ -105,9 +105,7 @@ def test_the_memory_of_another_machine_is_not_ours_and_its_price_is_told(service
     far.price = 1.5
     services.backends = Backends({**services.backends.there, "far": far}, "local")
     found = preflight(services, "reward", campaign.id, {}, {}, {"backend": "far", "timeout_minutes": 120})
-    assert "at most 3.00 dollars for one start" in said(found, "warning") and "the machine is far's" in said(
-        found, "fact"
-    )
+    assert "at most 3.00 dollars" in said(found, "warning") and "the machine is far's" in said(found, "fact")
     far.down = True
     found = preflight(services, "reward", campaign.id, {}, {}, {"backend": "far"})
     assert "found no answer" in said(found, "problem")
