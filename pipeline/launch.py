@@ -6,6 +6,7 @@ the monitor does, when the training slot is free.
 
 import hashlib
 import io
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -75,12 +76,12 @@ def launch(
     if kind == "export":
         frozen = replace(frozen, papers=export_papers(services, chosen["version"], config["merged"]))
     run = runs.create_run(services.database, kind, campaign_id, config, created_by)
-    if frozen.data_hash:
-        runs.set_data_hash(services.database, run.id, frozen.data_hash)
     try:
+        if frozen.data_hash:
+            runs.set_data_hash(services.database, run.id, frozen.data_hash)
         _prepare(services, run, campaign, config, chosen, frozen, place, agreed)
-    except OSError as error:
-        runs.set_state(services.database, run.id, "failed", f"its directory could not be written: {error}")
+    except Exception as error:  # whatever it is: nobody else would take a run without a directory from the queue
+        _unprepared(services, run, error)
         raise
     return runs.run(services.database, run.id)
 
@@ -185,7 +186,7 @@ def _prepare(
         "code_hash": code_hash,
         "resources": plain(place),
     }
-    directory = RunDirectory.create(final.with_name(f".{final.name}.new"), config)
+    directory = RunDirectory.create(unfinished(final), config)
     frozen.write(directory.data)
     if run.kind == "dpo":
         known = frozen.tables["completions"]["completion_id"]
@@ -193,6 +194,21 @@ def _prepare(
     (directory.path / "code.zip").write_bytes(code)
     write_agreed(directory, agreed)
     directory.path.rename(final)
+
+
+def unfinished(directory: Path) -> Path:
+    """Where a run directory is filled before it is moved to its place."""
+    return directory.with_name(f".{directory.name}.new")
+
+
+def _unprepared(services: Services, run: Run, error: Exception) -> None:
+    """End a run whose directory could not be made, with the reason, and remove what there is of it."""
+    shutil.rmtree(unfinished(services.directory(run)), ignore_errors=True)
+    if isinstance(error, OSError):
+        said = f"its directory could not be written: {error}"
+    else:
+        said = f"it could not be prepared: {error or type(error).__name__} ({type(error).__name__})"
+    runs.set_state(services.database, run.id, "failed", said)
 
 
 def _code(project_root: Path) -> tuple[bytes, str]:

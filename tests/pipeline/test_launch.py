@@ -112,6 +112,27 @@ def test_wrong_options_and_missing_campaigns_leave_nothing_behind(services, camp
     assert list((services.data / "runs").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (ValueError("a table of two kinds"), "it could not be prepared: a table of two kinds (ValueError)"),
+        (OSError(28, "No space left on device"), "its directory could not be written: [Errno 28] No space left"),
+    ],
+)
+@pytest.mark.parametrize("step", ["Snapshot.write", "runs.set_data_hash", "_code"])
+def test_a_run_that_cannot_be_prepared_fails_with_the_reason(services, campaign, monkeypatch, step, error, said):
+    def broken(*_):
+        raise error
+
+    add_base(services)
+    monkeypatch.setattr(f"pipeline.launch.{step}", broken)
+    with pytest.raises(type(error)):
+        launch(services, "reward", campaign.id)
+    [run] = runs.runs(services.database)
+    assert run.state == "failed" and run.reason.startswith(said)
+    assert list((services.data / "runs").iterdir()) == []
+
+
 def test_a_dpo_run_gets_the_reference_log_probabilities_that_are_known(services, campaign, tmp_path):
     add_base(services)
     first = launch(services, "dpo", campaign.id)
