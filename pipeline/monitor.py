@@ -8,6 +8,7 @@ does not answer fails no run. Does not train and does not talk to people.
 
 import contextlib
 import logging
+import re
 import shutil
 import threading
 import time
@@ -301,6 +302,11 @@ def _quietly(work: Callable[[], object]) -> None:
 
 
 def forget_unfinished_preparations(services: Services) -> None:
-    """Remove directories that a launch had not finished when the app was killed; such a run fails at the next poll."""
+    """Remove directories that a launch had not finished when the app was killed; such a run fails at the next poll.
+
+    Those of runs that this process made stay: the pages may launch before the monitor starts.
+    """
     for path in (services.data / "runs").glob(".*.new"):
-        shutil.rmtree(path, ignore_errors=True)
+        number = re.match(r"\.(\d+)-", path.name)
+        if number and int(number[1]) <= services.earlier:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,9 +1,7 @@
 """A remote backend on this machine: jobs run in a folder of their own, and only `sync` carries files.
 
-down: it answers nothing. hold: calls wait for it, as over a slow network, and
-`reach` for telling. price: of every flavor, per hour; prices:
-of some.
-lost: how a job that it loses is said to have ended.
+down: it answers nothing. hold: calls wait for it, as over a slow network, and `reach` for telling. price: of every
+flavor, per hour; prices: of some. lost: how a job that it loses is said to have ended.
 """
 
 import shutil

@@ -12,6 +12,7 @@ from pipeline.monitor import Monitor
 from pipeline.reference_cache import FOLDER, Known, write_log_probs
 from pipeline.run_directory import RunDirectory
 from pipeline.services import open_services
+from pipeline.snapshot import Snapshot
 from storage import runs, tasks, versions
 from storage.completions import completions_of
 from storage.records import ModelVersion
@@ -252,6 +253,23 @@ def test_a_run_prepared_by_a_killed_app_fails(services, campaign, tmp_path):
     reopened = open_services(tmp_path)
     assert quick(reopened).wait(run.id).reason.startswith("RankLoop was stopped while it prepared")
     reopened.close()
+
+
+def test_a_starting_monitor_removes_what_a_killed_app_left_but_not_what_is_being_prepared(
+    services, campaign, monkeypatch
+):
+    left = services.data / "runs" / ".0000-reward.new"
+    left.mkdir()
+    monitor, write = quick(services), Snapshot.write
+
+    def started_meanwhile(snapshot, folder):
+        monitor.start()
+        write(snapshot, folder)
+
+    monkeypatch.setattr(Snapshot, "write", started_meanwhile)
+    run = launch(services, "reward", campaign.id)
+    assert monitor.wait(run.id).state == "succeeded" and not left.exists()
+    monitor.stop()
 
 
 def test_a_thread_follows_runs_and_stops(services, campaign):
