@@ -35,6 +35,7 @@ REWARD_SCALES = ("reference", "running", "demonstrations", "none")
 MISSING_EOS = ("subtract", "replace")
 CRITICS = ("shared", "separate", "reward")
 SAMPLERS = ("auto", "own", "continuous", "vllm")
+RECOMPUTED = "keep only each layer's input and make the rest anew in the backward: less memory, about a third slower"
 HUB_ID = r"\w[\w.-]*/[\w.-]+"
 YES, NO = ("yes", "true", "1", "on"), ("no", "false", "0", "off")
 
@@ -79,6 +80,7 @@ class SFTConfig:
     lora_alpha: float = option(16.0, "the adapter's scale, divided by its rank", 0.001)
     lora_dropout: float = option(0.0, "share of the adapter's inputs dropped while training", 0.0, 0.9)
     quantize: str = option("none", "keep the frozen weights in 4 bits; CUDA and lora_rank only", choices=QUANTIZED)
+    gradient_checkpointing: bool = option(False, RECOMPUTED)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class RewardConfig:
     lora_alpha: float = option(16.0, "the adapter's scale, divided by its rank", 0.001)
     lora_dropout: float = option(0.0, "share of the adapter's inputs dropped while training", 0.0, 0.9)
     quantize: str = option("none", "keep the frozen weights in 4 bits; CUDA and lora_rank only", choices=QUANTIZED)
+    gradient_checkpointing: bool = option(False, RECOMPUTED)
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class DPOConfig:
     lora_alpha: float = option(16.0, "the adapter's scale, divided by its rank", 0.001)
     lora_dropout: float = option(0.0, "share of the adapter's inputs dropped while training", 0.0, 0.9)
     quantize: str = option("none", "keep the frozen weights in 4 bits; CUDA and lora_rank only", choices=QUANTIZED)
+    gradient_checkpointing: bool = option(False, RECOMPUTED)
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,7 @@ class PPOConfig:
     lora_rank: int = option(0, "rank of a LoRA adapter to train instead of all weights; 0 = all weights", 0, 1024)
     lora_alpha: float = option(16.0, "the adapter's scale, divided by its rank", 0.001)
     quantize: str = option("none", "keep the frozen weights in 4 bits; CUDA and lora_rank only", choices=QUANTIZED)
+    gradient_checkpointing: bool = option(False, RECOMPUTED)
 
 
 @dataclass(frozen=True)

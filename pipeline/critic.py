@@ -47,6 +47,11 @@ class Critic(nn.Module):
         """Trainable weights under the head."""
         return []
 
+    @property
+    def bodies(self) -> list[nn.Module]:
+        """Models under the head that are not the policy's."""
+        return []
+
 
 class AdapterCritic(Critic):
     """The policy's base with an adapter of the critic's own."""
@@ -88,6 +93,11 @@ class TrunkCritic(Critic):
     def trunk(self) -> list[nn.Parameter]:
         """What may be trained of the body."""
         return [weight for weight in self.body.parameters() if weight.requires_grad]
+
+    @property
+    def bodies(self) -> list[nn.Module]:
+        """The second body."""
+        return [self.body]
 
 
 def width_of(model: nn.Module) -> int:

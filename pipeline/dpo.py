@@ -26,6 +26,7 @@ from pipeline.policy import Policy, load_policy, prompt_ids, save_policy, token_
 from pipeline.precision import bfloat16_is_fast, pick_device
 from pipeline.preference_losses import POLICY_LOSSES, WITHOUT_REFERENCE, LogProbs, LossOptions, implicit_rewards
 from pipeline.processes import Onlooker, main
+from pipeline.recompute import recompute_layers
 from pipeline.reference_cache import Known, known_log_probs, token_hash, write_log_probs
 from pipeline.run_directory import RunDirectory
 
@@ -48,6 +49,8 @@ def work(run: RunDirectory, config: dict) -> dict:
         known = reference_of(run, asked, [*data.train, *data.eval])
     fresh = same and options.lora_rank > 0 and not has_adapter(policy.model)
     adapted = set_up(policy.model, options.lora_rank, options.lora_alpha, options.lora_dropout, options.seed)
+    if options.gradient_checkpointing:
+        recompute_layers(policy.model)
     before = weights_digest(policy.model)
 
     objective = preference_objective(known.log_probs, options)

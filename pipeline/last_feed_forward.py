@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.precision import width_multiple
+from pipeline.recompute import standing
 
 NAMES = ("mlp", "feed_forward", "ffn")
 PROBE, READ = [[1, 2, 3, 4], [5, 6, 7, 1]], [1, 6]
@@ -25,21 +26,19 @@ PROBE, READ = [[1, 2, 3, 4], [5, 6, 7, 1]], [1, 6]
 def feeding_forward_at(body: nn.Module, positions: Iterable[int]) -> Iterator[None]:
     """Meanwhile the last feed-forward block adds nothing at other positions; a model that cannot runs as always.
 
-    States elsewhere are then of no use. Positions may come several times. Layers that a backward runs again
-    (checkpointing) are left alone: it would run them without this.
+    States elsewhere are then of no use. Positions may come several times.
     """
     block = feed_forward_of(body)
-    if block is None or _checkpoints(body) or not _can(body):
+    if block is None or not _can(body):
         yield
         return
-    with _only(block, positions):
+    kept = _kept(block, positions)
+    with _only(block, kept), standing(lambda _layer: _only(block, kept)):
         yield
 
 
 @contextmanager
-def _only(block: nn.Module, positions: Iterable[int]) -> Iterator[None]:
-    device = next(block.parameters()).device
-    kept = torch.tensor(_in_even_number(set(positions), width_multiple(device)), device=device)
+def _only(block: nn.Module, kept: Tensor) -> Iterator[None]:
     shapes: list[torch.Size] = []
 
     def take(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -58,10 +57,12 @@ def _only(block: nn.Module, positions: Iterable[int]) -> Iterator[None]:
             hook.remove()
 
 
-def _in_even_number(positions: set[int], multiple: int) -> list[int]:
-    """The positions in order, and as many others before the last one as make their number a multiple."""
-    others = itertools.islice((at for at in range(max(positions)) if at not in positions), -len(positions) % multiple)
-    return sorted([*positions, *others])
+def _kept(block: nn.Module, positions: Iterable[int]) -> Tensor:
+    """The positions in order, and others before the last one where their number is better a multiple."""
+    wanted, device = set(positions), next(block.parameters()).device
+    others = (at for at in range(max(wanted)) if at not in wanted)
+    more = itertools.islice(others, -len(wanted) % width_multiple(device))
+    return torch.tensor(sorted([*wanted, *more]), device=device)
 
 
 def feed_forward_of(body: nn.Module) -> nn.Module | None:
@@ -70,12 +71,6 @@ def feed_forward_of(body: nn.Module) -> nn.Module | None:
     if len(stacks) != 1:
         return None
     return next((getattr(stacks[0][-1], name) for name in NAMES if hasattr(stacks[0][-1], name)), None)
-
-
-def _checkpoints(body: nn.Module) -> bool:
-    return torch.is_grad_enabled() and any(
-        getattr(module, "gradient_checkpointing", False) for module in body.modules()
-    )
 
 
 # ---- which models can
@@ -94,7 +89,7 @@ def _tried(body: nn.Module, block: nn.Module) -> bool:
     ids = torch.tensor(PROBE, device=next(body.parameters()).device)
     whole = body(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[READ].float()
     try:
-        with _only(block, READ):
+        with _only(block, _kept(block, READ)):
             found = body(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[READ].float()
     except (TypeError, ValueError, RuntimeError, AttributeError, LookupError):
         return False

@@ -32,4 +32,5 @@ def advice(kind: str, options: Mapping[str, object]) -> str:
     ]
     tries = f"try {' or '.join(halved)}" if halved else "close other programs or take a larger machine"
     lora = ", or lora_rank 16 if all weights were trained" if options.get("lora_rank") == 0 else ""
-    return f"The run ran out of memory: {tries}{lora}."
+    anew = ", or gradient_checkpointing" if options.get("gradient_checkpointing") is False else ""
+    return f"The run ran out of memory: {tries}{lora}{anew}."

@@ -23,6 +23,7 @@ from pipeline.last_feed_forward import feeding_forward_at
 from pipeline.precision import width_multiple
 from pipeline.prefix_attention import attending, lay_out
 from pipeline.prefix_masks import FLEX_BLOCK, block_mask, dense_mask, takes_flex
+from pipeline.recompute import standing
 
 PromptCompletion = tuple[list[int], list[int]]  # token ids of both
 PROBE = [([1, 2, 3], [4, 5]), ([1, 2, 3], [6, 7, 8, 9]), ([5, 1], [2, 3]), ([5, 1], [3])]
@@ -176,14 +177,15 @@ def _masked(body: nn.Module, rows: Sequence[Row], device: torch.device, width: i
 @contextmanager
 def attention(body: nn.Module, kind: str | None) -> Iterator[None]:
     """Another attention implementation meanwhile; None changes nothing."""
-    before = body.config._attn_implementation
-    if kind is not None:
-        body.config._attn_implementation = kind
-    try:
+    if kind is None:
         yield
+        return
+    before, body.config._attn_implementation = body.config._attn_implementation, kind
+    try:
+        with standing(lambda _layer: attention(body, kind)):
+            yield
     finally:
-        if kind is not None:
-            body.config._attn_implementation = before
+        body.config._attn_implementation = before
 
 
 # ---- where the figures of the completions are

@@ -14,6 +14,7 @@ from pipeline.job import Refused
 from pipeline.policy import Policy, prompt_ids, save_policy, weights_digest
 from pipeline.ppo_training import CHECKPOINT, Training
 from pipeline.processes import Onlooker, Processes, join, main
+from pipeline.recompute import recompute_layers
 from pipeline.reward import Reward, spread
 from pipeline.reward_role import load_scorer
 from pipeline.roles import CRITIC, FROZEN, REWARD, drop_role, load_roles
@@ -71,6 +72,9 @@ def _prepared(run: RunDirectory, config: dict, processes: Processes) -> tuple[Tr
     _require_demonstrations(shown, options)
     scorer, reward = load_scorer(roles.policy, models["reward"]["path"], models["reward"].get("device"))
     sampler, chosen = choose(options.sampler, roles.policy, options.batch_size, run.checkpoints / "sampler")
+    critic = make_critic(roles.policy, options, models["reward"])
+    if options.gradient_checkpointing:
+        recompute_layers(roles.policy.model, *critic.bodies)
     training = Training.fresh(
         roles.policy,
         scorer,
@@ -79,7 +83,7 @@ def _prepared(run: RunDirectory, config: dict, processes: Processes) -> tuple[Tr
         scale_of(reward, scorer, options, shown),
         processes,
         shown,
-        critic=make_critic(roles.policy, options, models["reward"]),
+        critic=critic,
         sampler=sampler,
     )
     return training, prompts, roles.notes + chosen

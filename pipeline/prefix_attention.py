@@ -18,6 +18,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from pipeline.plain_attention import attend_plainly, is_short
+from pipeline.recompute import standing
 
 NAME = "rankloop_blocks"
 SLACK = 16  # tokens that a sequence may be padded by whatever its length; one in five always
@@ -125,7 +126,8 @@ def attending(clusters: tuple[Cluster, ...]) -> Iterator[str]:
     """Yields the name under which a model's config finds this attention; it attends by these clusters meanwhile."""
     token = _CLUSTERS.set(clusters)
     try:
-        yield NAME
+        with standing(lambda _layer: attending(clusters)):
+            yield NAME
     finally:
         _CLUSTERS.reset(token)
 

@@ -176,9 +176,11 @@ def training_bytes(kind: str, config: Mapping, model: ModelFiles) -> int:
 def activation_bytes(kind: str, config: Mapping, model: ModelFiles) -> int:
     """Activations of one forward and backward: 34 bytes per token, layer and width (Korthikanti et al. 2022, eq. 1,
     without the attention matrix), and the logits with their gradient in float32; a fourteenth of it without training.
+    With gradient checkpointing one layer at a time is whole, and 2 bytes of each are kept (their section 5).
     """
     tokens = int(config.get("micro_batch_tokens") or TOKENS)
-    whole = tokens * (34 * model.layers * model.width + 8 * model.vocabulary)
+    kept = 34 + 2 * model.layers if config.get("gradient_checkpointing") else 34 * model.layers
+    whole = tokens * (kept * model.width + 8 * model.vocabulary)
     return whole if kind in TRAINED else whole // 14
 
 

@@ -22,6 +22,7 @@ from pipeline.policy import weights_digest
 from pipeline.precision import pick_device
 from pipeline.preference_losses import REWARD_LOSSES
 from pipeline.processes import main
+from pipeline.recompute import recompute_layers
 from pipeline.reward import (
     Reward,
     forward,
@@ -53,6 +54,8 @@ def work(run: RunDirectory, config: dict) -> dict:
     bits = quantization(options.quantize, pick_device(base.get("device")), options.lora_rank)
     reward = new_reward(base["path"], options.seed, options.max_length, base.get("device"), bits)
     adapted = set_up(reward.model, options.lora_rank, options.lora_alpha, options.lora_dropout, options.seed)
+    if options.gradient_checkpointing:
+        recompute_layers(reward.model)
     data = read_groups(run.data, reward.tokenizer, reward.max_length)
     before = weights_digest(reward.model)
     epochs = passes(len(data.train), options, ENOUGH_STEPS)

@@ -21,6 +21,7 @@ from pipeline.adapters import NAME, has_adapter, quantization, set_up
 from pipeline.configs import PPOConfig
 from pipeline.policy import Policy, disable_dropout, load_policy
 from pipeline.precision import frozen_dtype, pick_device
+from pipeline.recompute import standing
 
 CRITIC, FROZEN, REWARD = "critic", "frozen", "reward"  # adapters beside the policy's own
 
@@ -124,7 +125,8 @@ def in_use(model: nn.Module, name: str | None) -> Iterator[None]:
     _activate(model, name)
     _restore(learning)  # PEFT freezes what is not active, and a frozen weight gets no gradient
     try:
-        yield
+        with standing(lambda layer: in_use(layer, name)):
+            yield
     finally:
         _activate(model, NAME)
         _restore(learning)

@@ -31,6 +31,7 @@ from pipeline.policy import (
     weights_digest,
 )
 from pipeline.precision import pick_device
+from pipeline.recompute import recompute_layers
 from pipeline.run_directory import RunDirectory
 
 KL_SAMPLES, SHOWN_SAMPLES = 128, 4
@@ -57,6 +58,8 @@ def work(run: RunDirectory, config: dict) -> dict:
         raise Refused("There are no demonstrations of train prompts to learn from; import, write or edit some answers.")
     fresh = options.lora_rank > 0 and not has_adapter(policy.model)
     adapted = set_up(policy.model, options.lora_rank, options.lora_alpha, options.lora_dropout, options.seed)
+    if options.gradient_checkpointing:
+        recompute_layers(policy.model)
     before, known = weights_digest(policy.model), likelihood(policy.model, held_out.sequences)
     run.append_metrics(0, {name: value for name, value in known.items() if value is not None})
 

@@ -10,6 +10,7 @@ from pipeline.backend import Backends
 from pipeline.estimates import work_of
 from pipeline.model_folder import ModelFiles
 from pipeline.preflight import as_json, preflight
+from pipeline.resources import Resources
 from storage import versions
 from storage.records import ModelVersion
 from tests.pipeline.far_backend import FarBackend
@@ -72,6 +73,14 @@ def test_too_little_disk_or_memory_is_a_problem_with_advice(services, campaign, 
     problems = said(preflight(services, "reward", campaign.id, {"groups_per_step": 8}, {}), "problem")
     assert "a small GPU has 3.9 KiB" in problems and "try groups_per_step 4 instead of 8" in problems
     assert "delete old runs or move the data folder" in problems
+
+
+def test_gradient_checkpointing_takes_activations_of_one_layer_and_the_input_of_each():
+    large = ModelFiles(1_000_000, 4_000_000, layers=32, width=4096, vocabulary=32_000)
+    kept, anew = (look.activation_bytes("sft", {"gradient_checkpointing": on}, large) for on in (False, True))
+    assert kept == 4096 * (34 * 32 * 4096 + 8 * 32_000) and anew == 4096 * ((34 + 2 * 32) * 4096 + 8 * 32_000)
+    said = [one.said for one in look._memory("sft", {"gradient_checkpointing": True}, large, Resources(backend="far"))]
+    assert look._bytes(anew) in said[0]
 
 
 def test_duration_follows_the_size_of_the_work():

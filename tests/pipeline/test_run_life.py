@@ -135,3 +135,5 @@ def test_a_lack_of_memory_becomes_a_smaller_setting_to_try():
     assert is_out_of_memory(MemoryError()) and not is_out_of_memory(RuntimeError("shape mismatch"))
     said = advice("ppo", {"batch_size": 128, "max_new_tokens": 64})
     assert said == "The run ran out of memory: try batch_size 64 instead of 128 or max_new_tokens 32 instead of 64."
+    assert advice("sft", {"gradient_checkpointing": False}).endswith("larger machine, or gradient_checkpointing.")
+    assert "gradient_checkpointing" not in advice("sft", {"gradient_checkpointing": True})
