@@ -58,6 +58,15 @@ class Reach:
     hardware: tuple[Hardware, ...] = ()
 
 
+@dataclass(frozen=True)
+class Use:
+    """What a job uses right now: in words ("" = not known), and the share of its GPUs that is busy, else of the
+    machine's cores, from 0 to 1 (None = not known)."""
+
+    said: str = ""
+    busy: float | None = None
+
+
 class Backend(Protocol):
     """What starting and following a run needs. A handle is text that survives a restart of the app.
 
@@ -85,8 +94,8 @@ class Backend(Protocol):
         """Bring here what the job has closed (metrics, status, log, checkpoints, artifacts, result last), and take
         a `cancel` there. After `alive` was false, this brings all there will ever be. Where both are one: nothing."""
 
-    def usage(self, handle: str) -> str:
-        """What the job uses right now, in words; "" where that is not known."""
+    def usage(self, handle: str) -> Use:
+        """What the job uses right now."""
 
     def ending(self, handle: str) -> Ending:
         """How a job that is not alive ended."""

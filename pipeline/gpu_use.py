@@ -39,15 +39,16 @@ def used_by(pids: Collection[int]) -> dict[str, int]:
     return held
 
 
-def gpu_words(pids: Collection[int]) -> str:
-    """GPU memory and load of these processes in words; "" where they use no GPU."""
+def gpu_load(pids: Collection[int]) -> tuple[str, float | None]:
+    """GPU memory and load of these processes in words, and the load from 0 to 1; ("", None) where they use no GPU."""
     held = used_by(pids)
     if not held:
-        return ""
+        return "", None
     there = [gpu for gpu in gpus() if gpu.uuid in held]
     busy = " and ".join(f"{gpu.busy:.0%}" for gpu in there)
     of = sum(gpu.memory for gpu in there) / 1024**3
-    return f"{sum(held.values()) / 1024**3:.1f} of {of:.0f} GiB of GPU memory · GPU {busy} busy"
+    said = f"{sum(held.values()) / 1024**3:.1f} of {of:.0f} GiB of GPU memory · GPU {busy} busy"
+    return said, sum(gpu.busy for gpu in there) / len(there) if there else None
 
 
 def _asked(query: str) -> list[list[str]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from huggingface_hub import JobInfo, JobStage
 from huggingface_hub.errors import JobNotFoundError
 
-from pipeline.backend import BackendUnreachable, Ending, Job, Reach, longest
+from pipeline.backend import BackendUnreachable, Ending, Job, Reach, Use, longest
 from pipeline.bucket_store import NAME, SCHEME, BucketStore
 from pipeline.hub_client import answering
 from pipeline.hub_words import TAKEN, ending_of, exit_code, hardware_of, usage_of
@@ -150,16 +150,16 @@ class HfJobsBackend:
         """Empty the run's part of the bucket."""
         forget(self._place(Path(run_directory).resolve(), handle.rpartition(":")[2]))
 
-    def usage(self, handle: str) -> str:
+    def usage(self, handle: str) -> Use:
         """What the machine reports of itself right now."""
         info = self._inspect(handle)
         if info is None or info.status.stage in ENDED:
-            return ""
+            return Use()
         if info.status.stage != JobStage.RUNNING:
-            return "waiting for a machine"
+            return Use("waiting for a machine")
         with self._answering("asking for the job's metrics"):
             measured = list(self.hub.fetch_job_metrics(job_id=info.id, namespace=self.namespace))
-        return usage_of(measured[-1]) if measured else ""
+        return usage_of(measured[-1]) if measured else Use()
 
     def ending(self, handle: str) -> Ending:
         """From the job's stage and message, and its machine's log; nothing where the job itself told its exit code."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from huggingface_hub import JobHardwareInfo, JobInfo, JobStage
 
-from pipeline.backend import Ending, Hardware
+from pipeline.backend import Ending, Hardware, Use
 
 HOURS = {"second": 3600, "minute": 60, "hour": 1}
 UNITS = {"KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
@@ -27,15 +27,16 @@ def hardware_of(told: JobHardwareInfo) -> Hardware:
     return Hardware(told.name, about, price, _bytes(told.accelerator.vram) // max(1, count), count)
 
 
-def usage_of(measured: Mapping) -> str:
+def usage_of(measured: Mapping) -> Use:
     """One sample of a machine's metrics."""
-    parts = []
+    parts, loads = [], [gpu.get("utilization", 0) for gpu in (measured.get("gpus") or {}).values()]
     for number, gpu in enumerate((measured.get("gpus") or {}).values()):
         used, there = (gpu.get(f"memory_{what}_bytes", 0) / GIB for what in ("used", "total"))
         parts.append(f"GPU {number}: {gpu.get('utilization', 0):.0f} % busy, {used:.1f} of {there:.1f} GiB")
     parts.append(f"{measured.get('memory_used_bytes', 0) / GIB:.1f} GiB of memory")
     cores = measured.get("cpu_millicores", 0) / 1000 * measured.get("cpu_usage_pct", 0) / 100
-    return " · ".join([*parts, f"{cores:.1f} cores busy"])
+    busy = sum(loads) / len(loads) if loads else measured.get("cpu_usage_pct")
+    return Use(" · ".join([*parts, f"{cores:.1f} cores busy"]), None if busy is None else busy / 100)
 
 
 def ending_of(info: JobInfo | None) -> Ending:

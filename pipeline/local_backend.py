@@ -17,13 +17,14 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.backend import Ending, Hardware, Job, Reach
+from pipeline.backend import Ending, Hardware, Job, Reach, Use
 from pipeline.device_sets import WHOLE, gpus_of, visible_devices
-from pipeline.gpu_use import gpu_words, gpus
+from pipeline.gpu_use import gpu_load, gpus
 from pipeline.job_command import job_command
 from pipeline.run_directory import read_json, write_json
 
 NICENESS = 15
+LATELY = 1.0  # seconds over which busy cores are counted at least
 START_TIME_TOLERANCE = 1.0  # seconds
 SINCE_BOOT = 1e9  # start times below are seconds since boot; above, of the wall clock, as older handles have them
 
@@ -42,6 +43,7 @@ class LocalBackend:
 
     def __init__(self, project_root: Path, devices: Sequence[str] = (WHOLE,)):
         self.project_root, self.devices = Path(project_root), tuple(devices) or (WHOLE,)
+        self._spent: dict[str, tuple[float, float]] = {}  # by handle: the last look, and what was spent
 
     def slots(self) -> tuple[str, ...]:
         """The device sets."""
@@ -101,19 +103,28 @@ class LocalBackend:
     def clear(self, run_directory: Path, handle: str) -> None:
         """Nothing: all of a run lies in its directory."""
 
-    def usage(self, handle: str) -> str:
-        """Memory and processor time of the job and its children since it started, and what they use of GPUs."""
+    def usage(self, handle: str) -> Use:
+        """Memory and cores of the job and its children since this was last asked, and what they use of GPUs."""
         if not self.alive(handle):
-            return ""
+            self._spent.pop(handle, None)
+            return Use()
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(_parse(handle)[0])
             everyone = [process, *process.children(recursive=True)]
             memory = sum(one.memory_info().rss for one in everyone) / 1024**3
-            times = [one.cpu_times() for one in everyone]
-            share = sum(t.user + t.system for t in times) / max(1e-3, time.time() - process.create_time())
-            said = [f"{memory:.1f} GiB of memory", f"{share:.1f} cores busy", gpu_words([p.pid for p in everyone])]
-            return " · ".join(filter(None, said))
-        return ""
+            cores = self._cores(handle, process, sum(t.user + t.system for t in (one.cpu_times() for one in everyone)))
+            gpu, busy = gpu_load([one.pid for one in everyone])
+            said = " · ".join(filter(None, [f"{memory:.1f} GiB of memory", f"{cores:.1f} cores busy", gpu]))
+            return Use(said, min(1.0, cores / (psutil.cpu_count() or 1)) if busy is None else busy)
+        return Use()
+
+    def _cores(self, handle: str, process: psutil.Process, seconds: float) -> float:
+        """How many cores were busy since the last call, or since the job started; a child that ended takes its time."""
+        now = time.monotonic()
+        began, before = self._spent.get(handle, (now - max(1e-3, time.time() - process.create_time()), 0.0))
+        if now - began >= LATELY:
+            self._spent[handle] = now, seconds
+        return max(0.0, seconds - before) / max(1e-3, now - began)
 
     def ending(self, handle: str) -> Ending:
         """Unknown here: exit.json says it where the app saw it."""

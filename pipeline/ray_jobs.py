@@ -10,10 +10,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.backend import BackendUnreachable, Ending, Job, Reach, longest
+from pipeline.backend import BackendUnreachable, Ending, Job, Reach, Use, longest
 from pipeline.hf_jobs import requirements
 from pipeline.ray_api import RayApi
-from pipeline.ray_words import demand, ending_of, machine_words, offer
+from pipeline.ray_words import demand, ending_of, machine_use, offer
 from pipeline.remote_names import run_name
 from pipeline.remote_parcel import CODE, pack
 from pipeline.remote_pieces import KILL, STOP, Place
@@ -98,12 +98,12 @@ class RayBackend:
         """Empty the run's part of the storage."""
         forget(Place(self.store, run_name(Path(run_directory).resolve()), _attempt(handle)))
 
-    def usage(self, handle: str) -> str:
+    def usage(self, handle: str) -> Use:
         """What the job's machine uses, all of its jobs together."""
         found = self.api.submission(_id(handle))
         if found is None or found.status != "RUNNING" or not found.node:
-            return ""
-        return machine_words(self.api.node_use(found.node))
+            return Use()
+        return machine_use(self.api.node_use(found.node))
 
     def ending(self, handle: str) -> Ending:
         """What Ray noted; a job that Ray lost, or whose machine died, is to be started again."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from pipeline.backend import Ending, Hardware
+from pipeline.backend import Ending, Hardware, Use
 from pipeline.ray_api import Node, Submission
 
 SLOT = re.compile(r"(?P<kind>[A-Za-z][\w.-]*)(?::(?P<count>[1-9]\d*))?")
@@ -47,16 +47,17 @@ def ending_of(found: Submission | None) -> Ending:
     return Ending(told.get(status, f"its process ended with exit code {status}{f': {words}' if words else ''}"))
 
 
-def machine_words(use: Mapping) -> str:
-    """A machine's use in words: cores and memory, and for each GPU its share of time and memory."""
+def machine_use(use: Mapping) -> Use:
+    """A machine's use: cores and memory, and for each GPU its share of time and memory."""
     if not use:
-        return ""
+        return Use()
     total, _, share, _ = use["mem"]
     words = [f"machine: {use['cpu']:.0f} % of its cores", f"{share:.0f} % of {total / 1024**3:.0f} GiB of memory"]
     for gpu in use.get("gpus") or []:
         room = f"{gpu['memoryUsed'] / 1024:.1f} of {gpu['memoryTotal'] / 1024:.0f} GiB"
         words.append(f"GPU {gpu['index']}: {gpu['utilizationGpu'] or 0} %, {room}")
-    return " · ".join(words)
+    loads = [gpu["utilizationGpu"] or 0 for gpu in use.get("gpus") or []]
+    return Use(" · ".join(words), (sum(loads) / len(loads) if loads else use["cpu"]) / 100)
 
 
 def offer(slot: str, nodes: Sequence[Node]) -> Hardware:

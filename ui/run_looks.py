@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.backend import BackendUnreachable
+from pipeline.backend import BackendUnreachable, Use
 from pipeline.run_directory import RunDirectory
 from pipeline.services import Services
 from storage.records import ENDED_STATES, Run
@@ -134,12 +134,12 @@ class Going:
 
 
 def behind(services: Services, found: Run) -> dict:
-    """The end of the log, and in words what the job uses."""
-    tail, use = RunDirectory(services.directory(found)).log_tail(LOG_LINES), ""
+    """The end of the log, and what the job uses: in words, and how busy that is, which the page draws over time."""
+    tail, use = RunDirectory(services.directory(found)).log_tail(LOG_LINES), Use()
     if found.handle and found.state == "running":
         with contextlib.suppress(BackendUnreachable, KeyError, OSError):  # then it is not known
             use = services.backend_of(found).usage(found.handle)
-    return {"tail": tail, "use": use}
+    return {"tail": tail, "use": use.said, "busy": None if use.busy is None else round(use.busy, 2)}
 
 
 def _news(view: Mapping) -> dict:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.backend import Backend, BackendUnreachable, Job
+from pipeline.backend import Backend, BackendUnreachable, Job, Use
 from pipeline.remote_names import run_name
 from pipeline.run_directory import RunDirectory, read_json
 
@@ -125,7 +125,7 @@ class Conformance:
         restarted.sync(directory.path, handle)
         assert directory.result()["metrics"] == {"went on from": 0} and steps(directory) == [1, 2, 3, 4]
         assert read_json(directory.model / "config.json") == {"counted": 4}
-        assert "steady job does: count" in directory.log_tail() and restarted.usage(handle) == ""
+        assert "steady job does: count" in directory.log_tail() and restarted.usage(handle) == Use()
 
     def test_one_directory_has_one_job_which_a_restarted_app_finds(self, rig, backend):
         directory = rig.directory()
@@ -193,7 +193,7 @@ class Conformance:
         handles = [rig.submit(backend, directory) for directory in (one, other)]
         for directory, handle in zip((one, other), handles, strict=True):
             follow(backend, directory, handle, lambda directory=directory: steps(directory) == [1, 2])
-        assert backend.alive(handles[0]) and isinstance(backend.usage(handles[0]), str)
+        assert backend.alive(handles[0]) and isinstance(backend.usage(handles[0]), Use)
         backend.cancel(handles[0], force=True)
         until(lambda: not backend.alive(handles[0]))
         assert backend.alive(handles[1])

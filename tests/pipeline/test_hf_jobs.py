@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import JobHardwareInfo
 
-from pipeline.backend import BackendUnreachable, Job
+from pipeline.backend import BackendUnreachable, Job, Use
 from pipeline.configs import MODULES
 from pipeline.hf_jobs import HfJobsBackend, requirements
 from pipeline.hub_words import hardware_of
@@ -324,11 +324,12 @@ def test_no_answer_at_all_is_said(hub, tmp_path):
 def test_use_is_told_while_it_runs(backend, hub, tmp_path, orders):
     hub.waiting = True
     handle = backend.submit(Job(directory_for(tmp_path).path, JOB))
-    assert backend.usage(handle) == "waiting for a machine"
+    assert backend.usage(handle) == Use("waiting for a machine")
     job_of(hub).stage = "RUNNING"
-    assert backend.usage(handle) == "GPU 0: 87 % busy, 6.0 of 24.0 GiB · 3.0 GiB of memory · 1.8 cores busy"
+    said = "GPU 0: 87 % busy, 6.0 of 24.0 GiB · 3.0 GiB of memory · 1.8 cores busy"
+    assert backend.usage(handle) == Use(said, 0.87)
     job_of(hub).stage = "COMPLETED"
-    assert backend.usage(handle) == ""
+    assert backend.usage(handle) == Use()
 
 
 def test_several_accelerators_share_what_the_hub_gives_as_one_sum():

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from pipeline.backend import Job
-from pipeline.gpu_use import gpu_words
+from pipeline.gpu_use import gpu_load
 from pipeline.local_backend import LocalBackend, started_at
 from pipeline.run_directory import RunDirectory, read_json
 
@@ -159,7 +159,7 @@ def test_force_reaches_children_with_sessions_of_their_own(backend, directory):
     leader = psutil.Process(int(handle.split(":")[1]))
     until(lambda: directory.status() and len(leader.children(recursive=True)) == 2)
     children = leader.children(recursive=True)
-    assert "cores busy" in backend.usage(handle)
+    assert "cores busy" in backend.usage(handle).said and 0 <= backend.usage(handle).busy <= 1
     backend.cancel(handle, force=True)
     until(lambda: not backend.alive(handle) and not any(child.is_running() for child in children))
 
@@ -174,8 +174,18 @@ def test_what_it_offers_is_told_by_device_set(monkeypatch, tmp_path):
 
 def test_gpu_memory_and_load_are_those_of_the_jobs_processes(monkeypatch, tmp_path):
     tell_gpus(monkeypatch, tmp_path)
-    assert gpu_words([7, 8]) == "2.0 of 40 GiB of GPU memory · GPU 73% busy"
-    assert gpu_words([9]) == ""
+    assert gpu_load([7, 8]) == ("2.0 of 40 GiB of GPU memory · GPU 73% busy", 0.73)
+    assert gpu_load([9]) == ("", None)
+
+
+def test_busy_cores_are_those_since_the_last_look(backend, monkeypatch):
+    job, clock = psutil.Process(), [1000.0]
+    monkeypatch.setattr("pipeline.local_backend.time.monotonic", lambda: clock[0])
+    backend._cores("local:1:1", job, 50.0)
+    clock[0] += 4
+    assert backend._cores("local:1:1", job, 58.0) == 2.0
+    clock[0] += 10
+    assert backend._cores("local:1:1", job, 58.0) == 0.0
 
 
 def tell_gpus(monkeypatch, folder):

@@ -114,7 +114,7 @@ def test_a_run_goes_on_from_its_checkpoint_when_the_cluster_was_lost(rig, servic
     run, directory = start(services, rig)
     look_until(monitor, lambda: (directory.checkpoints / "state.json").exists() and steps(directory) == [1, 2])
     handle = runs.run(services.database, run.id).handle
-    until(lambda: "of its cores" in rig.backend().usage(handle))
+    until(lambda: "of its cores" in rig.backend().usage(handle).said)
     cluster.kill()
     look_until(monitor, lambda: "found nobody" in services.heard.get(run.id, NOTHING_HEARD).notice)
     assert runs.run(services.database, run.id).state == "running"

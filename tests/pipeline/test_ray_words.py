@@ -2,8 +2,9 @@
 
 import pytest
 
+from pipeline.backend import Use
 from pipeline.ray_api import Node, Submission
-from pipeline.ray_words import demand, ending_of, machine_words, offer
+from pipeline.ray_words import demand, ending_of, machine_use, offer
 
 OWN = "JOB_ENTRYPOINT_COMMAND_ERROR"
 
@@ -65,8 +66,9 @@ def test_a_slot_offers_as_many_jobs_as_the_machines_hold():
     assert "room for 2 at once" in offer("cpu:4", nodes).about
 
 
-def test_a_machines_use_in_words():
+def test_a_machines_use_in_words_and_how_busy_it_is():
     gpus = [{"index": 0, "utilizationGpu": 97, "memoryUsed": 20480, "memoryTotal": 81920}]
     use = {"cpu": 41.6, "mem": [16 * 1024**3, 0, 25.0, 0], "gpus": gpus}
-    assert machine_words(use) == ("machine: 42 % of its cores · 25 % of 16 GiB of memory · GPU 0: 97 %, 20.0 of 80 GiB")
-    assert machine_words({}) == ""
+    said = "machine: 42 % of its cores · 25 % of 16 GiB of memory · GPU 0: 97 %, 20.0 of 80 GiB"
+    assert machine_use(use) == Use(said, 0.97) and machine_use({**use, "gpus": []}).busy == pytest.approx(0.416)
+    assert machine_use({}) == Use()

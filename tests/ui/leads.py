@@ -9,7 +9,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline.backend import Ending, Reach
+from pipeline.backend import Ending, Reach, Use
 from pipeline.services import Services, only
 from storage import campaigns, completions, people, prompts, runs, tasks
 from storage.assignments import Assignments
@@ -53,7 +53,7 @@ class IdleBackend:
         return True
 
     def usage(self, handle):
-        return "1.0 GiB of memory"
+        return Use("1.0 GiB of memory", 0.9)
 
     def cancel(self, handle, force=False):
         self.asked.append(handle)

@@ -2,7 +2,7 @@
 
 import threading
 
-from pipeline.backend import Backends, BackendUnreachable, Ending, Hardware, Reach
+from pipeline.backend import Backends, BackendUnreachable, Ending, Hardware, Reach, Use
 from pipeline.services import Services
 
 GIB = 1024**3
@@ -44,7 +44,7 @@ class PricedBackend:
         pass
 
     def usage(self, handle):
-        return "one A10G, 90 % busy"
+        return Use("one A10G, 90 % busy", 0.9)
 
     def clear(self, run_directory, handle):
         pass

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from pipeline.backend import Ending
+from pipeline.backend import Ending, Use
 from pipeline.monitor import Monitor
 from pipeline.run_directory import RunDirectory
 from pipeline.services import only
@@ -49,6 +49,7 @@ class FastBackend:
 
     def __init__(self):
         self.threads: list[threading.Thread] = []
+        self.busy = 0.2
         self.go_on = threading.Event()
 
     def slots(self):
@@ -86,7 +87,8 @@ class FastBackend:
         return Ending()
 
     def usage(self, handle):
-        return "1.0 GiB of memory"
+        self.busy = 1.0 - self.busy
+        return Use("1.0 GiB of memory", self.busy)
 
     def cancel(self, handle, force=False):
         self.go_on.set()
@@ -185,6 +187,9 @@ def test_a_run_started_from_the_page_draws_its_curve_while_it_goes_on(bench, bro
         run_id = start_generate(page, campaign.name)
         expect(page.locator(f"[data-run='{run_id}'][data-points='4']")).to_be_visible(timeout=SOON)
         expect(page.locator("#run-chart [data-at=state]")).to_have_text("running")
+        use = page.locator("#run-chart [data-at=busy] svg")  # two moments make a curve
+        expect(use).to_have_attribute("aria-label", re.compile("(20|80) % busy now; the curve shows"), timeout=SOON)
+        assert re.fullmatch(r"M0\.0 [\d.]+(L[\d.]+ [\d.]+)+", use.locator("path").get_attribute("d"))
         jobs.go_on.set()
         expect(page.locator(f"[data-run='{run_id}'][data-points='8']")).to_be_visible(timeout=SOON)
         expect(page.locator("#run-chart [data-at=state]")).to_have_text("succeeded", timeout=SOON)

@@ -36,7 +36,7 @@ function take() {
   const another = Boolean(view.run) && value?.run?.run !== view.run.run;
   at('lost').hidden = true;
   if (!value) return;
-  if (value.run?.run !== view.run?.run) { view.samplesAt = null; at('loggings').hidden = true; at('use').textContent = ''; at('texts').dataset.key = ''; }
+  if (value.run?.run !== view.run?.run) { view.samplesAt = null; at('loggings').hidden = true; view.busy = []; drawUse('', null); at('texts').dataset.key = ''; }
   const { run, rows, panels, beside, events, changes } = value;
   Object.assign(view, { run, rows, panels, beside: beside || [], events, changes, over: Boolean(run) && ended(run), received: performance.now() });
   element.dataset.run = run?.run ?? '';

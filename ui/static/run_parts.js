@@ -14,7 +14,7 @@ const shape = (tag, attributes, text = null) => {
   if (text !== null) node.textContent = text;
   return node;
 };
-const view = { run: null, rows: [], panels: [], beside: [], events: null, changes: 0, received: 0, source: null, drawn: 0, samplesAt: null };
+const view = { run: null, rows: [], panels: [], beside: [], busy: [], events: null, changes: 0, received: 0, source: null, drawn: 0, samplesAt: null };
 const ended = (run) => ['succeeded', 'failed', 'cancelled'].includes(run.state);
 const tones = { succeeded: 'good', failed: 'bad', cancelled: '', queued: 'busy', starting: 'busy', running: 'busy', finishing: 'busy' };
 
@@ -59,14 +59,30 @@ function drawTimes() {
   at('times').textContent = parts.join(' · ');
 }
 
-function drawLog({ tail, use }) {
+/* How busy the device was while this page looked on: the stream tells the moment, the page remembers. Its height is all of it */
+const BUSY = { width: 160, height: 22, most: 400 };
+function drawUse(use, busy) {
+  if (Number.isFinite(busy)) view.busy = [...view.busy, [performance.now() / 1000, busy]].slice(-BUSY.most);
+  at('use').textContent = use ? `Device use: ${use}` : '';
+  const [first, last] = [view.busy[0], view.busy[view.busy.length - 1]];
+  at('busy').hidden = !use || view.busy.length < 2;
+  if (at('busy').hidden) return;
+  const { width, height } = BUSY;
+  const scale = { x: (at) => ((at - first[0]) / (last[0] - first[0])) * width, y: (share) => height - 1 - Math.min(1, share) * (height - 2) };
+  const told = `${Math.round(100 * last[1])} % busy now; the curve shows the last ${Charts.duration(last[0] - first[0])}`;
+  const svg = shape('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': told });
+  svg.append(shape('title', {}, told), shape('path', { d: pathOf(view.busy, scale), class: 'curve c0' }));
+  at('busy').replaceChildren(svg);
+}
+
+function drawLog({ tail, use, busy }) {
   const box = at('log'), lines = tail.split('\n');
   const below = box.scrollTop + box.clientHeight >= box.scrollHeight - 8; // somebody who reads further up stays there
   at('loggings').hidden = !tail;
   box.textContent = tail;
   at('last').textContent = lines[lines.length - 1].slice(0, 160);
   if (below) box.scrollTop = box.scrollHeight;
-  at('use').textContent = use ? `Device use: ${use}` : '';
+  drawUse(use, busy);
 }
 
 /* Samples: those of one step, the newest unless another was chosen by the slider */
