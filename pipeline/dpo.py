@@ -19,9 +19,10 @@ from pipeline.configs import DPOConfig, make_config
 from pipeline.divergence import Divergence, sample_text, sampled_kl
 from pipeline.group_figures import Objective, Outcome, evaluate_groups, notes_on, pass_notes, passes
 from pipeline.group_trainer import GroupTrainer, Schedule, forget_checkpoints
-from pipeline.groups import Group, GroupData, collate, read_groups, read_prompts
+from pipeline.groups import Group, GroupData, collate, read_groups, read_prompts, sequences_of
 from pipeline.job import Refused
-from pipeline.packing import sharing
+from pipeline.log_probs import forwards
+from pipeline.packing import PromptCompletion, sharing
 from pipeline.policy import Policy, load_policy, prompt_ids, save_policy, token_log_probs, weights_digest
 from pipeline.precision import bfloat16_is_fast, pick_device
 from pipeline.preference_losses import POLICY_LOSSES, WITHOUT_REFERENCE, LogProbs, LossOptions, implicit_rewards
@@ -113,7 +114,7 @@ def reference_of(run: RunDirectory, reference: Policy, groups: Sequence[Group]) 
 @torch.no_grad()
 def reference_log_probs(model: nn.Module, groups: Sequence[Group]) -> dict[str, Tensor]:
     """Summed log-probability of each completion [K], by the group's prompt id; one forward per completion."""
-    found = iter(token_log_probs(model, [sequence for group in groups for sequence in group.sequences]))
+    found = iter(token_log_probs(model, sequences_of(groups)))
     return {g.prompt_id: torch.stack([next(found).sum() for _ in g.completions]) for g in groups}
 
 
@@ -126,17 +127,20 @@ def preference_objective(reference: dict[str, Tensor], options: DPOConfig) -> Ob
     loss = POLICY_LOSSES[options.loss]
     settings = LossOptions(options.beta, options.label_smoothing, options.target_margin)
 
-    def objective(model: nn.Module, groups: Sequence[Group]) -> Outcome:
-        sequences = [sequence for group in groups for sequence in group.sequences]
-        own = torch.stack([part.sum() for part in token_log_probs(model, sequences)])
+    def outcome(own: Tensor, groups: Sequence[Group]) -> Outcome:
         frozen = None
         if options.loss not in WITHOUT_REFERENCE:
             frozen = torch.cat([reference[group.prompt_id] for group in groups]).to(own.device)
-        lengths = torch.tensor([len(completion) for _, completion in sequences], device=own.device)
+        lengths = torch.tensor([len(completion) for _, completion in sequences_of(groups)], device=own.device)
         found, pairs = LogProbs(own, frozen, lengths), collate(groups, own.device).pairs
         return Outcome(implicit_rewards(found, options.beta), pairs, loss(found, pairs, settings))
 
-    return objective
+    return Objective(summed_log_probs, outcome, forwards)
+
+
+def summed_log_probs(model: nn.Module, sequences: Sequence[PromptCompletion]) -> Tensor:
+    """One for each completion [N]."""
+    return torch.stack([part.sum() for part in token_log_probs(model, sequences)])
 
 
 def measured_divergence(

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.configs import DPOConfig, RewardConfig
-from pipeline.groups import Group, GroupData, group_batches
-from pipeline.packing import shares_prompts
+from pipeline.groups import Group, GroupData, group_batches, sequences_of
+from pipeline.packing import PromptCompletion, shares_prompts
 from pipeline.preference_losses import Pairs, bradley_terry, centering, pair_accuracy
 
 MOST_PASSES = 8  # over few groups
+IDLE: list[PromptCompletion] = [([0], [0])]  # the least that can be forwarded
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,29 @@ class Outcome:
     loss: Tensor
 
 
-Objective = Callable[[nn.Module, Sequence[Group]], Outcome]
+@dataclass(frozen=True)
+class Objective:
+    """From model and groups to scores and a loss, by way of one number for each completion [N].
+
+    numbers makes these of token ids, forwards tells how often it runs the model's body for them: processes that hold
+    a model in shards have to know, since all must run it equally often.
+    """
+
+    numbers: Callable[[nn.Module, Sequence[PromptCompletion]], Tensor]
+    outcome: Callable[[Tensor, Sequence[Group]], Outcome]
+    forwards: Callable[[nn.Module, Sequence[PromptCompletion]], int]
+
+    def __call__(self, model: nn.Module, groups: Sequence[Group]) -> Outcome:
+        """Scores, pairs and loss of whole groups."""
+        return self.outcome(self.numbers(model, sequences_of(groups)), groups)
+
+    def count(self, model: nn.Module, groups: Sequence[Group]) -> int:
+        """How many forwards of the model's body these groups take."""
+        return self.forwards(model, sequences_of(groups))
+
+    def idle(self, model: nn.Module) -> Tensor:
+        """A loss of 0 by one forward, whose gradient is 0 for every weight."""
+        return 0 * self.numbers(model, IDLE).sum()
 
 
 class PairTally:

@@ -3,7 +3,8 @@
 The caller gives one objective: from a model and groups to scores and a loss. This module steps, evaluates on
 held-out groups, stops early and keeps the best pass where that is asked for, and ties the trainer to the run
 directory: metrics, status, cancel, checkpoint, resume. Checkpoints hold what is trained and nothing else.
-Several processes share the groups of each step and add up their gradients, so they train as one does.
+Several processes share the groups of each step and add up their gradients, so they train as one does, each with
+a whole model or all with one in shards (`sharding.py`).
 The model's own dropout stays off, so a completion has one score; a reward model may be trained with dropout on
 its input embeddings, an adapter with its own. It saves no final model and judges no result.
 """
@@ -12,10 +13,12 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from accelerate.data_loader import BatchSamplerShard
@@ -24,21 +27,27 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from pipeline.adapters import adapter_dropout
-from pipeline.group_figures import Objective, PairTally, evaluate_groups
+from pipeline.group_figures import Objective, Outcome, PairTally, evaluate_groups
 from pipeline.groups import Group, GroupData, group_batches, total_weight
 from pipeline.job import Cancelled, Progress, Refused
 from pipeline.packing import shares_prompts
 from pipeline.preference_losses import centering
 from pipeline.processes import ALONE, Processes, join
-from pipeline.run_directory import RunDirectory, read_json, write_json
+from pipeline.resources import resources_of
+from pipeline.run_directory import RunDirectory
+from pipeline.sharding import Shards, divided_state, whole, whole_state
+from pipeline.trained_weights import BestPass, put_back, trained_weights
 
 TOKEN_BUDGET = 4096  # tokens of one forward and backward, about; whole groups, so one group may be larger
 SAVE_SECONDS = 300.0  # between checkpoints within an epoch; every epoch ends with one
 PATIENCE = 2  # passes in a row that are no better; one alone is often noise that the falling rate makes good
 ENOUGH_HELD_OUT = 10  # groups; a loss over fewer says too little to stop by
-TRAINED, BEST = "trained.safetensors", "best"
+TRAINED = "trained.safetensors"
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,7 @@ class GroupTrainer(Trainer):
         if not any(p.requires_grad for p in model.parameters()):
             raise Refused("The model has no weight that may be trained; check how its adapter was loaded.")
         self.objective, self.schedule, self.processes = objective, schedule, join()
+        self.shards: Shards | None = None
         self.following = FollowRun(run, self.processes)
         self.window = PairTally()  # pairs since the last log
         self.together = shares_prompts(model)
@@ -82,6 +92,22 @@ class GroupTrainer(Trainer):
             callbacks=[self.following],
         )
         self.remove_callback(PrinterCallback)
+        if self.processes.size > 1 and resources_of(run.config()).strategy == "fsdp":
+            self._divide()
+
+    def _divide(self) -> None:
+        """From here on the model is in shards, and the Trainer wraps nothing around it."""
+        self.shards = Shards(self.model, self.processes)
+        self.model = self.model_wrapped = self.shards.model
+        self.is_distributed_loading_by_transformers = True
+
+    def _unite(self) -> None:
+        """The model that was given is whole again in the first process; what training added is let go in all."""
+        if self.shards:
+            self.model = self.model_wrapped = self.shards.restore()
+            self.shards = self.optimizer = self.lr_scheduler = None
+            vars(self.callback_handler).update(model=self.model, optimizer=None, lr_scheduler=None)
+            self.accelerator.free_memory()
 
     def get_train_dataloader(self) -> DataLoader:
         """Every process gets the whole step's groups and takes its share: only the whole tells how to weigh them."""
@@ -100,6 +126,7 @@ class GroupTrainer(Trainer):
         if self.following.cancelled:
             raise Cancelled(f"Cancelled at step {self.state.global_step} of {self.state.max_steps}, checkpoint saved.")
         self.processes.wait()  # the first one has written the best pass
+        self._unite()
         if self.best and self.best.step < self.state.global_step:
             self.best.restore(self.model)
             of = f"{self.best.step} of {self.state.max_steps}"
@@ -115,22 +142,42 @@ class GroupTrainer(Trainer):
         model.eval()  # gradients flow all the same; only dropout is off
         adapter_dropout(model, on=True)
         total = torch.zeros((), device=self.args.device)
-        with input_dropout(self.model, self.schedule.input_dropout):
-            mine = self.processes.share(groups)
-            for part in group_batches(mine, self.schedule.token_budget, self.together):
-                loss = self._part_loss(model, part, weight, completions)
+        with input_dropout(model, self.schedule.input_dropout):
+            for part, idle in self._parts(self.processes.share(groups)):
+                loss = self._with_weights(self._part_loss, part, idle, weight, completions)
                 self.accelerator.backward(loss)
                 total = total + loss.detach()
-        self.processes.sum_gradients([p for p in model.parameters() if p.requires_grad])
+        if not self.shards:  # which add up their gradients themselves
+            self.processes.sum_gradients([p for p in model.parameters() if p.requires_grad])
         total = self.processes.summed(total)
         if not math.isfinite(float(total)):
             raise Refused(f"The loss is {float(total)} at step {self.state.global_step}; lower the learning rate.")
         return total
 
-    def _part_loss(self, model, groups: Sequence[Group], weight: float, completions: int) -> Tensor:
+    def _parts(self, mine: Sequence[Group]) -> Iterator[tuple[list[Group], int]]:
+        """This process's groups in parts, each with the idle forwards that keep it in step with the others' shards."""
+        parts = group_batches(mine, self.schedule.token_budget, self.together)
+        if not self.shards:
+            return ((part, 0) for part in parts)
+        counts = [self.objective.count(self.model, part) for part in parts]
+        most = self.processes.most(counts)
+        behind = (there - own for own, there in zip_longest(counts, most, fillvalue=0))
+        return zip_longest(parts, behind, fillvalue=[])
+
+    def _with_weights(self, work: Callable[..., Made], *details: object) -> Made:
+        """What is made of the model and these, with its weights gathered where they are in shards."""
+        if not self.shards:
+            return work(self.model, *details)
+        return self.shards(lambda model: work(model, *details))
+
+    def _part_loss(self, model, groups: Sequence[Group], idle: int, weight: float, completions: int) -> Tensor:
+        idling = [self.objective.idle(model) for _ in range(idle)]
+        if not groups:
+            return sum(idling)
         outcome = self.objective(model, groups)
         self.window.add(outcome)
-        return outcome.loss / weight + self.schedule.centering * centering(outcome.scores) / completions
+        loss = outcome.loss / weight + self.schedule.centering * centering(outcome.scores) / completions
+        return sum(idling, loss)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the pair figures of the steps since the last log."""
@@ -144,18 +191,23 @@ class GroupTrainer(Trainer):
         """Figures on the held-out groups, also logged; all null where there are none."""
         groups = self.eval_dataset if eval_dataset is None else eval_dataset
         budget, centred = self.schedule.token_budget, self.schedule.centering
-        metrics = evaluate_groups(self.model, groups or [], self.objective, budget, centred).metrics
+        metrics = evaluate_groups(self.model, groups or [], self._measured, budget, centred).metrics
+        if self.shards:
+            self.shards.reshard()
         if groups:
             self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.keep_best(metrics["eval/loss"])
         return metrics
 
+    def _measured(self, _model: nn.Module, groups: Sequence[Group]) -> Outcome:
+        """The objective; all processes measure all groups, so shards are gathered equally often."""
+        return self._with_weights(self.objective, groups)
+
     def keep_best(self, held_out_loss: float) -> None:
         """Keep this pass if none was better; end the training after PATIENCE that were not."""
         if self.best:
-            take = self.best.take if self.processes.first else lambda *_: 0
-            worse = take(self.model, held_out_loss, self.state.global_step)
+            worse = self.best.take(self.model, held_out_loss, self.state.global_step, self.processes)
             if self.processes.agreed(worse >= PATIENCE):
                 self.control.should_training_stop = True
 
@@ -169,9 +221,34 @@ class GroupTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
         """What is trained, for a checkpoint: an adapter's base or a frozen layer is not copied."""
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(trained_weights(self.model), folder / TRAINED)
+        weights = trained_weights(self.model, self.processes.first)
+        if self.processes.first:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(weights, folder / TRAINED)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Whole also where the state is in shards, so that any number of processes may go on from it."""
+        if not self.shards:
+            return super()._save_optimizer_and_scheduler(output_dir)
+        state = whole_state(self.optimizer.state_dict(), self.processes.first)
+        if self.processes.first:
+            torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if not self.shards or checkpoint is None:
+            return super()._load_optimizer_and_scheduler(checkpoint)
+        optimizer, scheduler = (
+            torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True)
+            for name in (OPTIMIZER_NAME, SCHEDULER_NAME)
+        )
+        self.optimizer.load_state_dict(divided_state(optimizer, self.optimizer))
+        self.lr_scheduler.load_state_dict(scheduler)
+
+    def _clip_grad_norm(self, model) -> Tensor:
+        """The norm before clipping, of all shards together."""
+        return whole(super()._clip_grad_norm(model))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         """Put them back."""
@@ -184,10 +261,10 @@ class GroupTrainer(Trainer):
 
 def in_all(tally: PairTally, processes: Processes) -> PairTally:
     """The sums of every process together."""
-    whole = PairTally()
+    total = PairTally()
     for sums, completions in processes.gathered([(tally.sums, tally.completions)]):
-        whole.take(sums, completions)
-    return whole
+        total.take(sums, completions)
+    return total
 
 
 @contextmanager
@@ -205,59 +282,6 @@ def input_dropout(model: nn.Module, share: float) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-
-
-def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of every weight that learns, by name."""
-    return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
-
-
-@torch.no_grad()
-def put_back(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Set the weights that learn."""
-    for name, p in model.named_parameters():
-        if p.requires_grad:
-            p.copy_(weights[name])
-
-
-class BestPass:
-    """The pass with the lowest held-out loss so far, kept on disk so that a resumed run knows it too.
-
-    Its weights lie in a file named after its step, and the card is replaced once that is whole: a job killed or a
-    disk full in between leaves the pass that was best before.
-    """
-
-    def __init__(self, folder: Path):
-        self.folder, self.card = folder, folder / f"{BEST}.json"
-
-    @property
-    def weights(self) -> Path:
-        """The file with the weights of the best pass."""
-        return self.folder / f"{BEST}-{self.step}.safetensors"
-
-    @property
-    def step(self) -> int:
-        """After which optimizer step it was taken; 0 before the first."""
-        return (read_json(self.card) or {"step": 0})["step"]
-
-    def take(self, model: nn.Module, loss: float, step: int) -> int:
-        """Keep this pass if none was better; how many passes there were since the best one."""
-        best = read_json(self.card)
-        if best and best["step"] < step and best["loss"] <= loss:
-            since = sorted({*best["since"], step})
-            write_json(self.card, {**best, "since": since})
-            return len([later for later in since if later <= step])
-        save_file(trained_weights(model), self.folder / f"{BEST}-{step}.safetensors")
-        write_json(self.card, {"loss": loss, "step": step, "since": []})
-        for path in self.folder.glob(f"{BEST}-*.safetensors"):
-            if path != self.weights:
-                path.unlink()
-        return 0
-
-    def restore(self, model: nn.Module) -> None:
-        """Give the model the weights of the best pass."""
-        if self.weights.exists():
-            put_back(model, load_file(self.weights))
 
 
 # ---- the run directory

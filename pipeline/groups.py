@@ -178,6 +178,11 @@ def collate(groups: Sequence[Group], device: torch.device | str = "cpu") -> Grou
     return GroupBatch(sequences, Pairs(pairs, *values.unbind(1)))
 
 
+def sequences_of(groups: Iterable[Group]) -> list[tuple[list[int], list[int]]]:
+    """The (prompt ids, completion ids) of every completion, group by group."""
+    return [sequence for group in groups for sequence in group.sequences]
+
+
 def total_weight(groups: Iterable[Group]) -> float:
     """Summed weight of all pairs."""
     return sum(pair.weight for group in groups for pair in group.pairs)

@@ -10,27 +10,17 @@ from pipeline.resources import Resources
 from pipeline.run_directory import write_json
 
 SETTINGS = "accelerate.json"
-FSDP = {  # FSDP 2: parameters, gradients and optimizer state in shards, gathered layer by layer
-    "fsdp_version": 2,
-    "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-    "fsdp_reshard_after_forward": True,
-    "fsdp_state_dict_type": "FULL_STATE_DICT",
-    "fsdp_cpu_ram_efficient_loading": False,
-    "fsdp_offload_params": False,
-    "fsdp_activation_checkpointing": False,
-}
 
 
 def accelerate_settings(resources: Resources) -> dict:
-    """What `accelerate launch` reads: so many processes on this machine, by DDP or FSDP, on any free port.
+    """What `accelerate launch` reads: so many processes on this machine, on any free port.
 
-    Mixed precision is the job's own business. Without a CUDA device the processes meet over gloo.
+    Mixed precision is the job's own business, and so is whether each has a whole model or a shard of one: the strategy
+    is in the run's config.json. Without a CUDA device the processes meet over gloo.
     """
-    sharded = resources.strategy == "fsdp"
     return {
         "compute_environment": "LOCAL_MACHINE",
-        "distributed_type": "FSDP" if sharded else "MULTI_GPU",
-        "fsdp_config": dict(FSDP) if sharded else {},
+        "distributed_type": "MULTI_GPU",
         "num_processes": resources.processes,
         "num_machines": 1,
         "machine_rank": 0,

@@ -11,6 +11,7 @@ follows from lengths, never from ids.
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
@@ -19,6 +20,7 @@ from pipeline.packing import (
     APART,
     PromptCompletion,
     Row,
+    Sharing,
     completion_tokens,
     predicting_positions,
     row_batches,
@@ -132,7 +134,7 @@ def token_log_probs(
     found: list[torch.Tensor | None] = [None] * len(sequences)
     body, device = model.get_decoder(), model.get_input_embeddings().weight.device
     how = sharing(body) if share else APART
-    for rows in row_batches(rows_of(sequences, how, body.config.hidden_size), token_budget):
+    for rows in _batches(body, sequences, how, token_budget):
         with autocast(device):
             states = states_at(body, rows, device, predicting_positions, how)  # [N, D]
         tokens = torch.tensor(completion_tokens(rows), device=device)
@@ -142,3 +144,15 @@ def token_log_probs(
         for member, part in zip(members, log_probs.split(lengths), strict=True):
             found[member] = part
     return found
+
+
+def forwards(model: PreTrainedModel, sequences: Sequence[PromptCompletion], token_budget: int = TOKEN_BUDGET) -> int:
+    """How often `token_log_probs` runs the model's body for these sequences."""
+    body = model.get_decoder()
+    return len(_batches(body, sequences, sharing(body), token_budget))
+
+
+def _batches(
+    body: nn.Module, sequences: Sequence[PromptCompletion], how: Sharing, token_budget: int
+) -> list[list[Row]]:
+    return row_batches(rows_of(sequences, how, body.config.hidden_size), token_budget)

@@ -16,7 +16,10 @@ from pipeline.resources import Resources, make_resources
 from pipeline.services import Services
 from pipeline.snapshot import LaunchRefused
 
-SEVERAL = {"reward": ("ddp",), "dpo": ("ddp",), "ppo": ("ddp",)}  # kinds that several processes can train, and how
+SEVERAL = {"reward": ("ddp", "fsdp"), "dpo": ("ddp", "fsdp"), "ppo": ("ddp",)}  # kinds for several processes, and how
+WHOLE_ONLY = {
+    "ppo": "whose processes sample each at its own pace, and a model in shards takes all of them at each token"
+}
 CENT = 0.005
 
 
@@ -72,7 +75,8 @@ def _require_processes(kind: str, asked: Resources, backend: Backend) -> None:
     if not ways:
         raise InvalidOption("processes", asked.processes, f"1 for a {kind} run; {', '.join(SEVERAL)} can use several")
     if asked.strategy not in ways:
-        raise InvalidOption("strategy", asked.strategy, f"{' or '.join(ways)} for a {kind} run")
+        reason = f", {WHOLE_ONLY[kind]}" if kind in WHOLE_ONLY else ""
+        raise InvalidOption("strategy", asked.strategy, f"{' or '.join(ways)} for a {kind} run{reason}")
     room = [_gpus(slot) for slot in backend.slots() if asked.hardware in ("", slot)] if not backend.remote else [0]
     if all(0 < there < asked.processes for there in room):
         raise InvalidOption("processes", asked.processes, f"at most {max(room)}, one for each GPU of a device set")

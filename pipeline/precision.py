@@ -39,6 +39,14 @@ def frozen_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" and bfloat16_is_fast(device) else torch.float32
 
 
+def gathered_dtype(device: torch.device) -> torch.dtype | None:
+    """What a layer in shards is gathered in: that of its products under `autocast`, else (None) as it is.
+
+    autocast would keep a cast copy of every layer from its forward to its backward, the whole model again.
+    """
+    return torch.bfloat16 if bfloat16_is_fast(device) else None
+
+
 def autocast(device: torch.device | str) -> AbstractContextManager:
     """bfloat16 autocast where `bfloat16_is_fast`, else a context that changes nothing."""
     device = torch.device(device)

@@ -7,6 +7,7 @@ everybody (`gathered`), gradients are added up. Alone, nothing here costs anythi
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TypeVar
 
 import torch
@@ -49,6 +50,14 @@ class Processes:
             values = values.clone()
             dist.all_reduce(values)
         return values
+
+    def most(self, counts: list[int]) -> list[int]:
+        """Place by place the largest of all processes' numbers; a list that is shorter has nothing there."""
+        every: list[list[int]] = [counts]
+        if self.size > 1:
+            every = [[] for _ in range(self.size)]
+            dist.all_gather_object(every, counts)
+        return [max(there) for there in zip_longest(*every, fillvalue=0)]
 
     def highest(self, value: float) -> float:
         """The largest of all processes' values."""

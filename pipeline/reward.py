@@ -27,7 +27,7 @@ from pipeline.adapters import head_name, load_adapter
 from pipeline.groups import fit_length, pad_right
 from pipeline.job import Refused
 from pipeline.model_files import base_of
-from pipeline.packing import APART, Sharing, last_positions, row_batches, rows_of, sharing, states_at
+from pipeline.packing import APART, Row, Sharing, last_positions, row_batches, rows_of, sharing, states_at
 from pipeline.policy import Policy, completion_ids, loading, micro_batches, placed, prompt_ids, save_policy
 from pipeline.precision import autocast, pick_device
 from pipeline.run_directory import read_json, write_json
@@ -162,14 +162,28 @@ def forward(
         return _encoded(model, sequences, token_budget)
     device, body = head.weight.device, model.base_model
     how = sharing(body) if share else APART
-    rows = rows_of(sequences, how, model.config.get_text_config().hidden_size)
     parts, members = [], []
-    for batch in row_batches(rows, token_budget):
+    for batch in _batches(model, sequences, how, token_budget):
         with autocast(device):
             states = states_at(body, batch, device, last_positions, how)  # [N, D]
         parts.append(head(states.to(head.weight.dtype)).squeeze(-1).float())
         members += [member for row in batch for member in row.members]
     return torch.cat(parts)[torch.tensor(members, device=device).argsort()]
+
+
+def forwards(
+    model: nn.Module, sequences: Sequence[tuple[list[int], list[int]]], token_budget: int = SCORING_BUDGET
+) -> int:
+    """How often `forward` runs the model's body for these sequences."""
+    if not isinstance(getattr(model, "score", None), nn.Linear):
+        return len(micro_batches([len(prompt) + len(completion) for prompt, completion in sequences], token_budget))
+    return len(_batches(model, sequences, sharing(model.base_model), token_budget))
+
+
+def _batches(
+    model: nn.Module, sequences: Sequence[tuple[list[int], list[int]]], how: Sharing, token_budget: int
+) -> list[list[Row]]:
+    return row_batches(rows_of(sequences, how, model.config.get_text_config().hidden_size), token_budget)
 
 
 def reward_sharing(model: nn.Module) -> Sharing:

@@ -10,7 +10,7 @@ prompts, in more detail in artifacts/report.json (`reward_report.py` names them)
 from collections.abc import Sequence
 from dataclasses import replace
 
-from torch import nn
+from torch import Tensor
 
 from pipeline.adapters import quantization, set_up
 from pipeline.configs import RewardConfig, make_config
@@ -26,6 +26,7 @@ from pipeline.recompute import recompute_layers
 from pipeline.reward import (
     Reward,
     forward,
+    forwards,
     load_reward,
     new_reward,
     normalised,
@@ -110,12 +111,11 @@ def reward_objective(options: RewardConfig) -> Objective:
     """The function from model and groups to the score of every completion [N] and the chosen loss."""
     loss = REWARD_LOSSES[options.loss]
 
-    def objective(model: nn.Module, groups: Sequence[Group]) -> Outcome:
-        scores = forward(model, [sequence for group in groups for sequence in group.sequences])
+    def outcome(scores: Tensor, groups: Sequence[Group]) -> Outcome:
         pairs = collate(groups, scores.device).pairs
         return Outcome(scores, pairs, loss(scores, pairs, options.margin_scale))
 
-    return objective
+    return Objective(forward, outcome, forwards)
 
 
 def headlines(report: dict) -> dict[str, float | None]:

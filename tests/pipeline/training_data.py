@@ -37,10 +37,13 @@ def ranked_rows(train: int = 4, held_out: int = 2, k: int = 4) -> dict[str, list
     return rows
 
 
-def training_run(path: Path, kind: str, models: dict, options: dict | None = None, rows=None) -> RunDirectory:
+def training_run(
+    path: Path, kind: str, models: dict, options: dict | None = None, rows=None, resources: dict | None = None
+) -> RunDirectory:
     """A run directory as launch makes it; models maps a role to a folder."""
     named = {role: {"name": role if role != "policy" else "tiny", "path": str(p)} for role, p in models.items()}
     config = {"run": "0001", "kind": kind, "options": options or {}, "seed": 0, "models": named}
+    config |= {"resources": resources} if resources else {}
     run = RunDirectory.create(path, config)
     for name, content in (rows or ranked_rows()).items():
         if content:

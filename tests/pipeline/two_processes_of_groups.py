@@ -1,12 +1,16 @@
 """The reward and DPO jobs in exact arithmetic and without input dropout, whose draws differ between processes.
 
+"parts" in config.json makes what is forwarded at once small.
+
 For `accelerate launch`: `--module tests.pipeline.two_processes_of_groups RUN_DIRECTORY`.
 """
 
 import torch
 
 import pipeline.precision
-from pipeline import dpo, reward_model
+from pipeline import dpo, group_trainer, log_probs, reward, reward_model
+from pipeline.groups import group_batches
+from pipeline.packing import row_batches
 from pipeline.processes import main
 
 WORK = {"reward": reward_model.work, "dpo": dpo.work}
@@ -18,8 +22,16 @@ def exact() -> None:
     torch.set_num_threads(1)
 
 
+def in_small_parts(groups: int, rows: int) -> None:
+    """So many tokens at most of a forward and backward, and of a forward: the processes have unlike numbers of them."""
+    group_trainer.group_batches = lambda several, _, together: group_batches(several, groups, together)
+    log_probs.row_batches = reward.row_batches = lambda several, _: row_batches(several, rows)
+
+
 def work(run, config):
     exact()
+    if "parts" in config:
+        in_small_parts(*config["parts"])
     return WORK[config["kind"]](run, config)
 
 
