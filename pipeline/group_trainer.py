@@ -229,22 +229,26 @@ class GroupTrainer(Trainer):
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         """Whole also where the state is in shards, so that any number of processes may go on from it."""
-        if not self.shards:
-            return super()._save_optimizer_and_scheduler(output_dir)
         state = whole_state(self.optimizer.state_dict(), self.processes.first)
         if self.processes.first:
             torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+        self.processes.wait()  # what comes next says that all of it is there
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if not self.shards or checkpoint is None:
-            return super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
         optimizer, scheduler = (
             torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True)
             for name in (OPTIMIZER_NAME, SCHEDULER_NAME)
         )
         self.optimizer.load_state_dict(divided_state(optimizer, self.optimizer))
         self.lr_scheduler.load_state_dict(scheduler)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Without a GPU the Trainer takes each of several processes for the only one, with a file of the same name."""
+        if self.processes.first or self.args.world_size > 1:
+            super()._save_rng_state(output_dir)
 
     def _clip_grad_norm(self, model) -> Tensor:
         """The norm before clipping, of all shards together."""

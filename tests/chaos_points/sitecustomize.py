@@ -28,7 +28,7 @@ POINTS = {  # phase -> whose lines count, and inside which functions
                          "pipeline.group_trainer:FollowRun.on_step_end", "pipeline.ppo_training:Training.learn",
                          "pipeline.ppo_training:Training.collected", "pipeline.sampling:decode",
                          "pipeline.run_directory:RunDirectory.append_metrics", "pipeline.job:Progress.step"]),
-    "checkpoint": (JOB, ["transformers.trainer:Trainer._save_checkpoint", "pipeline.group_trainer:BestPass.take",
+    "checkpoint": (JOB, ["transformers.trainer:Trainer._save_checkpoint", "pipeline.trained_weights:BestPass.take",
                          "pipeline.ppo_training:Training.save", "pyarrow.parquet:write_table",
                          "pipeline.run_directory:write_json"]),
     "finishing": (JOB, ["pipeline.policy:save_policy", "pipeline.reward:save_reward", "pipeline.divergence:sampled_kl",

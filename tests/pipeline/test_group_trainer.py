@@ -10,11 +10,12 @@ from safetensors.torch import load_file
 
 from pipeline.configs import RewardConfig
 from pipeline.group_figures import evaluate_groups
-from pipeline.group_trainer import BestPass, GroupTrainer, Schedule, last_checkpoint, put_back, trained_weights
+from pipeline.group_trainer import GroupTrainer, Schedule, last_checkpoint
 from pipeline.groups import GroupData, read_groups
 from pipeline.job import Refused
 from pipeline.reward import forward, new_reward
 from pipeline.reward_model import reward_objective
+from pipeline.trained_weights import BestPass, put_back, trained_weights
 from tests.pipeline.training_data import exact_arithmetic, ranked_rows, training_run
 
 
@@ -167,7 +168,7 @@ def test_a_job_killed_while_it_keeps_a_pass_leaves_the_one_before(tmp_path, rewa
     best.take(reward.model, 0.5, 1)
     put_back(reward.model, {name: torch.zeros_like(p) for name, p in weights.items()})
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-        killed.setattr("pipeline.group_trainer.write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        killed.setattr("pipeline.trained_weights.write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         best.take(reward.model, 0.4, 2)
     BestPass(tmp_path).restore(reward.model)
     assert best.step == 1
