@@ -36,7 +36,7 @@ from pipeline.job import Cancelled, Progress, Refused
 from pipeline.packing import shares_prompts
 from pipeline.preference_losses import centering
 from pipeline.processes import ALONE, Processes, join
-from pipeline.resources import resources_of
+from pipeline.resources import in_shards, resources_of
 from pipeline.run_directory import RunDirectory
 from pipeline.sharding import Shards, divided_state, whole, whole_state
 from pipeline.trained_weights import BestPass, put_back, trained_weights
@@ -92,7 +92,7 @@ class GroupTrainer(Trainer):
             callbacks=[self.following],
         )
         self.remove_callback(PrinterCallback)
-        if self.processes.size > 1 and resources_of(run.config()).strategy == "fsdp":
+        if self.processes.size > 1 and in_shards(resources_of(run.config())):
             self._divide()
 
     def _divide(self) -> None:

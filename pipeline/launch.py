@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.agreed import Agreed, write_agreed
 from pipeline.configs import make_config, options_of
 from pipeline.model_card import export_papers
-from pipeline.placing import placed, require_agreed
+from pipeline.placing import placed, require_agreed, require_divisible
 from pipeline.reference_cache import FOLDER, copy_known
 from pipeline.resources import Resources, plain
 from pipeline.run_directory import RunDirectory, write_json
@@ -67,6 +67,7 @@ def launch(
     """
     config = options_of(make_config(kind, options))
     place = placed(services, kind, resources)
+    require_divisible(config, place)
     campaign = campaign_of(services, campaign_id, kind)
     chosen = resolve_models(services, kind, campaign, models or {})
     if kind == "generate" and "against" in chosen and config["prompts"] == 0:

@@ -12,14 +12,12 @@ from pipeline.backend_checks import PriceUnknown, checks_of
 from pipeline.configs import InvalidOption
 from pipeline.device_sets import gpus_of
 from pipeline.gpu_use import gpus
-from pipeline.resources import Resources, make_resources
+from pipeline.resources import Resources, in_shards, make_resources
 from pipeline.services import Services
 from pipeline.snapshot import LaunchRefused
 
 SEVERAL = {"reward": ("ddp", "fsdp"), "dpo": ("ddp", "fsdp"), "ppo": ("ddp",)}  # kinds for several processes, and how
-WHOLE_ONLY = {
-    "ppo": "whose processes sample each at its own pace, and a model in shards takes all of them at each token"
-}
+WHOLE_ONLY = {"ppo": "each process samples at its own pace, and a model in shards needs all of them for every token"}
 CENT = 0.005
 
 
@@ -36,6 +34,13 @@ def placed(services: Services, kind: str, wanted: Mapping | None) -> Resources:
         )
     _require_processes(kind, asked, backend)
     return replace(asked, backend=name)
+
+
+def require_divisible(config: Mapping, resources: Resources) -> None:
+    """Raises InvalidOption where the run's options make weights that cannot be in shards."""
+    if in_shards(resources) and config.get("quantize", "none") != "none":
+        said = f"ddp with quantize={config['quantize']}: weights in 4 bits cannot be divided"
+        raise InvalidOption("strategy", resources.strategy, said)
 
 
 def require_agreed(services: Services, resources: Resources, agreed: float | None) -> Agreed | None:
@@ -75,7 +80,7 @@ def _require_processes(kind: str, asked: Resources, backend: Backend) -> None:
     if not ways:
         raise InvalidOption("processes", asked.processes, f"1 for a {kind} run; {', '.join(SEVERAL)} can use several")
     if asked.strategy not in ways:
-        reason = f", {WHOLE_ONLY[kind]}" if kind in WHOLE_ONLY else ""
+        reason = f": {WHOLE_ONLY[kind]}" if kind in WHOLE_ONLY else ""
         raise InvalidOption("strategy", asked.strategy, f"{' or '.join(ways)} for a {kind} run{reason}")
     room = [_gpus(slot) for slot in backend.slots() if asked.hardware in ("", slot)] if not backend.remote else [0]
     if all(0 < there < asked.processes for there in room):

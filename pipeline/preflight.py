@@ -21,8 +21,8 @@ from pipeline.gpu_use import gpus
 from pipeline.launch import campaign_of, location, resolve_models
 from pipeline.memory import advice
 from pipeline.model_folder import ModelFiles, Unloadable, model_files
-from pipeline.placing import placed, price_of
-from pipeline.resources import Resources
+from pipeline.placing import placed, price_of, require_divisible
+from pipeline.resources import Resources, in_shards
 from pipeline.services import Services
 from pipeline.slots import free_slots
 from pipeline.snapshot import LaunchRefused, Snapshot, freeze
@@ -56,6 +56,7 @@ def preflight(
     try:
         config = options_of(make_config(kind, options))
         place = placed(services, kind, resources)
+        require_divisible(config, place)
         chosen = resolve_models(services, kind, campaign_of(services, campaign_id, kind), models)
         frozen = freeze(services.database, campaign_id, kind)
     except (InvalidOption, LaunchRefused) as refusal:
@@ -147,7 +148,7 @@ def _disk(folder: Path, kind: str, weights: int) -> list[Finding]:
 
 def _memory(kind: str, config: Mapping, largest: ModelFiles, place: Resources) -> list[Finding]:
     """A rough estimate against the device that the run would get, where it is one of this machine."""
-    held, (name, room) = training_bytes(kind, config, largest), device(place.hardware)
+    held, (name, room) = training_bytes(kind, config, largest, place), device(place.hardware)
     active = activation_bytes(kind, config, largest)
     said = f"about {_bytes(held)} for weights and their training and {_bytes(active)} for activations"
     if place.backend != "local":
@@ -160,17 +161,21 @@ def _memory(kind: str, config: Mapping, largest: ModelFiles, place: Resources) -
     return [Finding("fact", "memory", said)]
 
 
-def training_bytes(kind: str, config: Mapping, model: ModelFiles) -> int:
+def training_bytes(kind: str, config: Mapping, model: ModelFiles, place: Resources | None = None) -> int:
     """Weights in float32, and per trained weight a gradient and two moments of AdamW; a frozen copy where there is one.
 
     With a LoRA adapter the trained part is taken for a twentieth; a base in 4 bits has half a byte per weight.
+    In shards a process has its part of all that while it trains, and the whole weights alone before and after.
     """
     base = 0.55 if config.get("quantize") == "nf4" else 4.0
     frozen = {"dpo": 1, "ppo": 2, "evaluate": 1}.get(kind, 0)  # reference, reward model
     trained = 0.0 if kind not in TRAINED else 12.0 * (0.05 if config.get("lora_rank") else 1.0)
     if config.get("lora_rank"):
         frozen = max(0, frozen - 1)  # the reference is the policy with its adapter off
-    return int(model.parameters * (base * (1 + frozen) + trained))
+    alone = base * (1 + frozen)
+    if place and in_shards(place):
+        return int(model.parameters * max(alone, (base + trained) / place.processes))
+    return int(model.parameters * (alone + trained))
 
 
 def activation_bytes(kind: str, config: Mapping, model: ModelFiles) -> int:

@@ -34,6 +34,11 @@ def resources_of(config: Mapping) -> Resources:
     return make_resources(config.get("resources"))
 
 
+def in_shards(resources: Resources) -> bool:
+    """Whether several processes hold one model together, each a shard of it."""
+    return resources.processes > 1 and resources.strategy == "fsdp"
+
+
 def plain(resources: Resources) -> dict:
     """As values for config.json."""
     return asdict(resources)

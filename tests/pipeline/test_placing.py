@@ -49,12 +49,24 @@ def start(services, campaign, agreed=None, **resources):
         ("reward", {"hardware": "2"}, "hardware: found 2, expected a slot of local: 0,1, cpu"),
         ("starter", {"processes": 2}, "processes: found 2, expected 1 for a starter run"),
         ("generate", {"processes": 2}, "processes: found 2, expected 1 for a generate run"),
+        (
+            "ppo",
+            {"processes": 2, "strategy": "fsdp"},
+            "strategy: found fsdp, expected ddp for a ppo run: each process sam",
+        ),
         ("reward", {"processes": 3, "hardware": "0,1"}, "processes: found 3, expected at most 2, one for each GPU"),
     ],
 )
 def test_what_cannot_be_had_is_refused_by_name(services, kind, wanted, refusal):
     with pytest.raises(InvalidOption, match=refusal):
         placed(services, kind, wanted)
+
+
+def test_weights_in_4_bits_go_nowhere_in_shards(services, campaign):
+    wanted = {"processes": 2, "strategy": "fsdp", "hardware": "cpu"}
+    with pytest.raises(InvalidOption, match="strategy: found fsdp, expected ddp with quantize=nf4"):
+        launch(services, "dpo", campaign.id, {"quantize": "nf4", "lora_rank": 8}, resources=wanted)
+    assert launch(services, "dpo", campaign.id, {"lora_rank": 8}, resources=wanted).state == "queued"
 
 
 def test_several_processes_share_the_processors_where_a_set_has_no_gpu(services):

@@ -105,6 +105,9 @@ def test_memory_is_counted_by_parameters_and_what_is_trained():
     assert look.training_bytes("dpo", {}, model) == 20_000_000
     assert look.training_bytes("reward", {"lora_rank": 8}, model) == 4_600_000
     assert look.training_bytes("generate", {}, model) == 4_000_000
+    assert look.training_bytes("reward", {}, model, Resources(processes=2, strategy="fsdp")) == 8_000_000
+    assert look.training_bytes("reward", {}, model, Resources(processes=8, strategy="fsdp")) == 4_000_000
+    assert look.training_bytes("reward", {}, model, Resources(processes=2)) == 16_000_000
     assert look.activation_bytes("ppo", {"micro_batch_tokens": 100}, model) == 100 * (34 * 2 * 64 + 8000)
 
 
