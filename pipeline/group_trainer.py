@@ -128,7 +128,8 @@ class GroupTrainer(Trainer):
         self.processes.wait()  # the first one has written the best pass
         self._unite()
         if self.best and self.best.step < self.state.global_step:
-            self.best.restore(self.model)
+            if self.processes.first:  # which alone goes on with the model
+                self.best.restore(self.model)
             of = f"{self.best.step} of {self.state.max_steps}"
             self.notes.append(f"The held-out loss rose: the weights kept are those of step {of}.")
 

@@ -1,7 +1,8 @@
 """Several processes training one model (`accelerate launch`, `torchrun`): who this one is, and how they end as one.
 
-Data parallel: each process holds the whole policy and works on its share of the rows; what is small goes to
-everybody (`gathered`), gradients are added up. Alone, nothing here costs anything. It starts no process.
+Data parallel: each process holds the whole policy (or a shard of it: `sharding.py`) and works on its share of the
+rows; what is small goes to everybody (`gathered`), gradients are added up. Alone, nothing here costs anything. It
+starts no process.
 """
 
 import sys

@@ -42,7 +42,8 @@ class Shards:
         for weight in model.parameters():
             weight.data = weight.data.new_empty(0)
         if processes.first:
-            print(f"{total} weights in shards over {processes.size} processes, {len(layers)} layers", flush=True)
+            own = sum(weight.to_local().numel() for weight in self.model.parameters())
+            print(f"holds {own} of {total} weights: shards over {processes.size} processes, {len(layers)} layers")
 
     def __call__(self, work: Callable[[nn.Module], Made]) -> Made:
         """What is made with the model; a loss may be gone backward from, once, before the next call."""

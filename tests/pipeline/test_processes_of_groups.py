@@ -34,13 +34,13 @@ def figures(run):
     return [{k: v for k, v in row.items() if "time" not in k} for row in run.metrics()[0] if "sample" not in row]
 
 
-def by_one_and_by_two(tmp_path, monkeypatch, folder, kind, options, place=TWO, more=None):
+def by_one_and_by_two(tmp_path, monkeypatch, folder, kind, options, place=TWO, more=None, rows=None):
     more = more or {}
     if more.get("exact", True):
         exact_arithmetic(monkeypatch)
     monkeypatch.setattr("pipeline.reward_model.INPUT_DROPOUT", 0.0)
     models = {"policy": folder} | ({"reference": folder} if kind == "dpo" else {})
-    rows = ranked_rows(train=7, held_out=10)
+    rows = rows or ranked_rows(train=7, held_out=10)
     one, two = (training_run(tmp_path / name, kind, models, options, rows, plain(place)) for name in ("1", "2"))
     write_json(two.path / "config.json", two.config() | more)
     backend = LocalBackend(ROOT, ("cpu",))

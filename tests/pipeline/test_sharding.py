@@ -1,6 +1,7 @@
 """Reward model and DPO in shards over two processes, as the local backend launches them, equal those by one whole."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from pipeline.reward_model import reward_objective
 from pipeline.sharding import Shards, divided_state, layers_of, same_weights, whole_state
 from tests.pipeline import two_processes_of_groups as exactly
 from tests.pipeline.test_base_models import classifier
-from tests.pipeline.test_processes_of_groups import MODULE, ROOT, by_one_and_by_two, ended, figures
+from tests.pipeline.test_processes_of_groups import MODULE, ROOT, TWO, by_one_and_by_two, ended, figures
 from tests.pipeline.training_data import exact_arithmetic, ranked_rows, training_run
 
 SHARDED = Resources(processes=2, strategy="fsdp")
@@ -33,13 +34,21 @@ def weights_of(run):
     return load_file(run.model / name)
 
 
+def held(run) -> float:
+    """Which share of the model the first process had."""
+    own, total = re.search(
+        r"holds (\d+) of (\d+) weights: shards over 2 processes, [12] layers", run.log_tail()
+    ).groups()
+    return int(own) / int(total)
+
+
 def launched(run, place):
     backend = LocalBackend(ROOT, ("cpu",))
     ended(backend, backend.submit(Job(run.path, MODULE, place, "cpu")), run)
 
 
 def assert_equal_runs(one, two):
-    assert two.result() is not None, two.log_tail()
+    assert two.result() is not None and two.error() is None, two.log_tail()
     assert len(figures(one)) == len(figures(two))
     for row, other in zip(figures(one), figures(two), strict=True):
         assert other == pytest.approx(row, abs=2e-4, rel=2e-3)
@@ -55,7 +64,15 @@ def test_two_processes_with_a_shard_each_train_as_one_does(tmp_path, monkeypatch
     options = OPTIONS | more
     one, two = by_one_and_by_two(tmp_path, monkeypatch, tiny_policy_folder, kind, options, SHARDED, SMALL)
     assert_equal_runs(one, two)
-    assert "in shards over 2 processes" in two.log_tail()
+    assert held(two) < 0.6
+
+
+@pytest.mark.slow
+def test_shards_are_left_alone_where_the_trainer_knows_of_the_processes(tmp_path, monkeypatch, tiny_policy_folder):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")  # without it, it knows of several processes on GPUs only
+    one, two = by_one_and_by_two(tmp_path, monkeypatch, tiny_policy_folder, "dpo", OPTIONS, SHARDED, SMALL)
+    assert_equal_runs(one, two)
+    assert held(two) < 0.6 and "parallel_mode" not in two.log_tail()
 
 
 @pytest.mark.slow
@@ -77,6 +94,18 @@ def test_a_cancelled_run_goes_on_in_shards_or_whole_as_if_nothing_had_been(
     assert two.result() is not None, two.log_tail()
     expected, found = weights_of(one), weights_of(two)
     assert all(torch.allclose(expected[name], found[name], atol=1e-4) for name in expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", [SHARDED, TWO])
+def test_the_best_pass_is_kept_where_the_held_out_loss_rises(tmp_path, monkeypatch, tiny_policy_folder, place):
+    rows = ranked_rows(train=7, held_out=10)
+    for pair in rows["comparisons"]:
+        pair["preference"] = 1 - pair["preference"] if pair["split"] == "eval" else pair["preference"]
+    options = OPTIONS | {"epochs": 4.0}
+    one, two = by_one_and_by_two(tmp_path, monkeypatch, tiny_policy_folder, "reward", options, place, rows=rows)
+    assert_equal_runs(one, two)
+    assert any("The held-out loss rose" in note for note in two.result()["notes"])
 
 
 @pytest.mark.slow
