@@ -58,7 +58,7 @@ def assert_equal_runs(one, two):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [{}, {"lora_rank": 4}])
+@pytest.mark.parametrize("more", [{}, {"lora_rank": 4}, {"gradient_checkpointing": True}])
 @pytest.mark.parametrize("kind", ["reward", "dpo"])
 def test_two_processes_with_a_shard_each_train_as_one_does(tmp_path, monkeypatch, tiny_policy_folder, kind, more):
     options = OPTIONS | more
