@@ -1,4 +1,8 @@
-"""A tiny random policy in Hugging Face format, made once per test session; no network."""
+"""What tests of the pipeline share: a tiny random policy in Hugging Face format, made once per test session; a data
+folder with fake jobs and a ranked campaign; an empty run directory; a stand-in of the Hub. No network.
+
+A module whose data folder differs says how in a fixture `services` of its own, made from `bare_services`.
+"""
 
 from pathlib import Path
 
@@ -8,6 +12,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pipeline.policy import Policy, load_policy
+from pipeline.run_directory import RunDirectory
+from pipeline.services import PROJECT_ROOT
+from tests.pipeline.hub_server import HubServer, make_client_quick
+from tests.pipeline.small_campaign import add_base, add_ranked_campaign, end_jobs, open_folder
 
 TEXTS = [
     "Once upon a time a fox lived near a river. The fox found a red kite and was happy.",
@@ -74,3 +82,48 @@ def tiny_policy_folder(tmp_path_factory) -> Path:
 def tiny_policy(tiny_policy_folder) -> Policy:
     """The tiny policy on the CPU, fresh for each test."""
     return load_policy(tiny_policy_folder, device="cpu")
+
+
+@pytest.fixture
+def bare_services(tmp_path, monkeypatch):
+    """Services on a new data folder without a model, whose every job is the fake one; none outlives its test."""
+    opened = open_folder(tmp_path / "data", monkeypatch)
+    yield opened
+    end_jobs(opened)
+    opened.close()
+
+
+@pytest.fixture
+def services(bare_services):
+    """Services with a base policy and fake jobs."""
+    add_base(bare_services)
+    return bare_services
+
+
+@pytest.fixture
+def campaign(services):
+    """A campaign with six tasks, which one person has ranked."""
+    return add_ranked_campaign(services)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The directory of a DPO run in which nothing has happened yet."""
+    return RunDirectory.create(tmp_path / "0001-dpo", {"kind": "dpo"})
+
+
+@pytest.fixture
+def orders(tmp_path):
+    """The folder in which the jobs of the stand-in of the Hub look for what they are to do."""
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path, orders, monkeypatch):
+    """A stand-in of the Hub, whose machines are folders here."""
+    make_client_quick(monkeypatch)
+    machine = {"PYTHONPATH": str(PROJECT_ROOT), "HUB_JOB_ORDERS": str(orders)}
+    with HubServer(tmp_path / "machines", machine, grace=5.0) as server:
+        yield server

@@ -17,6 +17,14 @@ def open_folder(folder: Path, monkeypatch):
     return opening.open_services(folder)
 
 
+def end_jobs(services) -> None:
+    """End the jobs of this machine that a test left running."""
+    backend = services.backends.there["local"]
+    for directory in (services.data / "runs").glob("0*"):
+        if handle := backend.find(directory):
+            backend.cancel(handle, force=True)
+
+
 def behave(services, behaviour: str) -> None:
     """What fake jobs do from now on."""
     (services.data / "runs" / "behaviour").write_text(behaviour)
@@ -60,3 +68,11 @@ def rank_all(services, name: str = "ann") -> int:
         rankings.submit(services.database, services.pool, person.id, submission)
         done += 1
     return done
+
+
+def add_ranked_campaign(services, name: str = "ann"):
+    """A campaign whose every task that person has ranked."""
+    campaign = add_campaign(services)
+    add_tasks(services, campaign)
+    rank_all(services, name)
+    return campaign

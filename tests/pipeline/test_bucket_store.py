@@ -8,14 +8,7 @@ from pipeline.backend import BackendUnreachable
 from pipeline.bucket_store import BucketStore
 from pipeline.store import Missing
 from pipeline.stores import open_store
-from tests.pipeline.hub_server import TOKEN, HubServer, make_client_quick
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    make_client_quick(monkeypatch)
-    with HubServer(tmp_path / "machines") as server:
-        yield server
+from tests.pipeline.hub_server import TOKEN
 
 
 @pytest.fixture

@@ -1,53 +1,22 @@
-"""Runs on Hugging Face Jobs, against a stand-in of the service that really runs them."""
+"""The backend of Hugging Face Jobs, against a stand-in of the service: what it asks for and what it says."""
 
 import json
 import time
-import zipfile
-from pathlib import Path
 
 import pytest
 from huggingface_hub import JobHardwareInfo
 
 from pipeline.backend import BackendUnreachable, Job, Use
-from pipeline.configs import MODULES
 from pipeline.hf_jobs import HfJobsBackend, requirements
 from pipeline.hub_words import hardware_of
-from pipeline.launch import launch
-from pipeline.model_files import base_of
-from pipeline.monitor import Monitor
 from pipeline.remote_names import folder_id
 from pipeline.resources import Resources
-from pipeline.reward import load_reward
 from pipeline.run_directory import RunDirectory
-from pipeline.run_life import resume
-from pipeline.services import only, open_services
-from storage import runs, versions
-from storage.records import ModelVersion
-from tests.pipeline.hub_server import HARDWARE, TOKEN, HubServer, make_client_quick
-from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, rank_all
-
-ROOT = Path(__file__).parents[2]
-JOB = "tests.pipeline.hub_job"
-
-
-@pytest.fixture
-def orders(tmp_path):
-    folder = tmp_path / "orders"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def hub(tmp_path, orders, monkeypatch):
-    make_client_quick(monkeypatch)
-    machine = {"PYTHONPATH": str(ROOT), "HUB_JOB_ORDERS": str(orders)}
-    with HubServer(tmp_path / "machines", machine, grace=5.0) as server:
-        yield server
-
-
-def backend_on(hub, token=TOKEN, **options):
-    slots = ("a10g-small", "cpu-basic")
-    return HfJobsBackend(token, "ann", "rankloop", slots, endpoint=hub.endpoint, poll=0.1, **options)
+from pipeline.services import PROJECT_ROOT
+from tests.pipeline.conformance import zip_code
+from tests.pipeline.following import until
+from tests.pipeline.hub_backend import JOB, backend_on, job_of
+from tests.pipeline.hub_server import HARDWARE, TOKEN
 
 
 @pytest.fixture
@@ -55,174 +24,15 @@ def backend(hub):
     return backend_on(hub)
 
 
-def opened(folder, backend):
-    return open_services(folder / "data", backends=only(backend))
-
-
-@pytest.fixture
-def services(tmp_path, backend, monkeypatch):
-    for kind in MODULES:
-        monkeypatch.setitem(MODULES, kind, JOB)
-    made = opened(tmp_path, backend)
-    add_base(made)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def campaign(services):
-    made = add_campaign(services)
-    add_tasks(services, made)
-    rank_all(services, "alice-the-annotator")
-    return made
-
-
-def quick(services):
-    return Monitor(services, interval=0.1, remote_interval=0.1)
-
-
-def until(condition, seconds=40):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def until_state(services, monitor, run, state):
-    def looked():
-        monitor.poll_once()
-        now = runs.run(services.database, run.id)
-        assert now.state == state or now.state not in ("failed", "cancelled", "succeeded"), now.reason
-        return now.state == state
-
-    until(looked)
-    return runs.run(services.database, run.id)
-
-
-def losses(services, run):
-    return [round(row["loss"], 2) for row in runs.metrics(services.database, run.id)]
-
-
-def job_of(hub):
-    return list(hub.jobs.values())[-1]
-
-
-def start(services, campaign, options=None):
-    """A run whose price somebody agreed to."""
-    return launch(services, "reward", campaign.id, options, confirmed_cost=100.0)
-
-
-# ---- a whole run
-@pytest.mark.slow
-def test_a_run_goes_to_a_version_with_its_curve(services, campaign, hub):
-    run = quick(services).wait(start(services, campaign).id)
-    assert run.state == "succeeded", run.reason
-    made = versions.version(services.database, "reward-1")
-    assert json.loads((services.data / made.path / "config.json").read_text()) == {"counted": 4}
-    assert losses(services, run) == [1.0, 0.5, 0.33, 0.25]
-    assert "goes on from 0" in RunDirectory(services.directory(run)).log_tail()
-    until(lambda: not job_of(hub).going)
-    assert job_of(hub).stage == "COMPLETED" and list(hub.folder.iterdir()) == []
-    assert not [path for path in hub.buckets["ann/rankloop"] if path.startswith("runs/")]  # all of it is here
-
-
-@pytest.mark.slow
-def test_a_job_killed_in_the_middle_fails_truly_and_resumes_from_its_checkpoint(services, campaign, hub, orders):
-    (orders / "behaviour").write_text("wait")
-    monitor, run = quick(services), start(services, campaign)
-    checkpoint = services.directory(run) / "checkpoints" / "state.json"
-    until(lambda: monitor.poll_once() or (checkpoint.exists() and json.loads(checkpoint.read_text()) == {"step": 2}))
-    job_of(hub).die("ERROR", "Job failed with exit code: 137")
-    assert monitor.wait(run.id).state == "failed"
-    (orders / "go").touch()
-    resume(services, runs.run(services.database, run.id), confirmed_cost=100.0)
-    run = monitor.wait(run.id)
-    assert run.state == "succeeded", run.reason
-    assert versions.version(services.database, "reward-1").metrics == {"went_on_from": 2}
-    assert losses(services, run) == [1.0, 0.5, 0.33, 0.25] and len(hub.jobs) == 2
-
-
-@pytest.mark.slow
-def test_a_restarted_space_finds_its_job_and_takes_in_all(services, campaign, hub, orders, tmp_path):
-    (orders / "behaviour").write_text("wait")
-    run = start(services, campaign)
-    until_state(services, quick(services), run, "running")
-    services.close()
-    (orders / "go").touch()
-    until(lambda: job_of(hub).stage == "COMPLETED")
-    reopened = opened(tmp_path, backend_on(hub))
-    assert quick(reopened).wait(run.id).state == "succeeded"
-    assert losses(reopened, run) == [1.0, 0.5, 0.33, 0.25] and len(hub.jobs) == 1
-    reopened.close()
-
-
-@pytest.mark.slow
-def test_a_cancel_saves_a_checkpoint_first(services, campaign, orders):
-    (orders / "behaviour").write_text("wait")
-    monitor, run = quick(services), start(services, campaign)
-    until_state(services, monitor, run, "running")
-    directory = RunDirectory(services.directory(run))
-    directory.request_cancel()
-    assert monitor.wait(run.id).state == "cancelled"
-    assert directory.status()["phase"] == "cancelled" and (directory.checkpoints / "state.json").exists()
-
-
-@pytest.mark.slow
-def test_nothing_of_people_the_token_or_this_machine_reaches_the_job(services, campaign, hub, orders, tmp_path):
-    (orders / "behaviour").write_text("spill")
-    assert quick(services).wait(start(services, campaign).id).state == "succeeded"
-    seen = (orders / "seen").read_bytes() + json.dumps(job_of(hub).spec | {"secrets": ""}).encode()
-    assert b"'preference': 1.0" in seen and b"answer 1" in seen  # it is the run's data that was looked through
-    for secret in ("alice-the-annotator", TOKEN, str(tmp_path / "data"), "journal", "rankloop.duckdb"):
-        assert secret.encode() not in seen, secret
-
-
-@pytest.mark.slow
-def test_a_real_training_comes_back_as_an_adapter_on_the_base_here(hub, backend, tmp_path, tiny_policy_folder):
-    made = opened(tmp_path, backend)
-    base = ModelVersion("base", "policy", str(tiny_policy_folder))
-    versions.register_version(made.database, base)
-    campaign = add_campaign(made)
-    add_tasks(made, campaign)
-    rank_all(made)
-    options = {"epochs": 1.0, "lora_rank": 2, "max_length": 64}
-    run = quick(made).wait(start(made, campaign, options).id)
-    assert run.state == "succeeded", run.reason
-    folder = made.data / versions.version(made.database, "reward-1").path
-    assert Path(base_of(folder)) == tiny_policy_folder.resolve()
-    assert load_reward(folder, device="cpu") is not None and runs.metrics(made.database, run.id)
-    made.close()
-
-
-@pytest.mark.slow
-def test_a_run_waits_for_a_hub_that_is_away(services, campaign, hub, orders):
-    (orders / "behaviour").write_text("wait")
-    monitor, run = quick(services), start(services, campaign)
-    until_state(services, monitor, run, "running")
-    hub.away = True
-    until(lambda: monitor.poll_once() or run.id in services.heard)
-    assert "hf-jobs" in services.heard[run.id].notice and "left as it is" in services.heard[run.id].notice
-    (orders / "go").touch()
-    hub.away = False
-    assert monitor.wait(run.id).state == "succeeded"
-    assert losses(services, run) == [1.0, 0.5, 0.33, 0.25]
-
-
-# ---- what is asked of the service
-def zip_code(root, target):
-    with zipfile.ZipFile(target, "w") as archive:
-        for path in [*sorted((root / "pipeline").glob("*.py")), root / "requirements.txt"]:
-            archive.write(path, path.relative_to(root))
-
-
 def directory_for(tmp_path, name="0001-reward"):
     """A run directory as launch leaves it."""
     config = {"kind": "reward", "models": {}, "sizes": {}, "options": {}}
     made = RunDirectory.create(tmp_path / "data" / "runs" / name, config)
-    zip_code(ROOT, made.path / "code.zip")
+    zip_code(PROJECT_ROOT, made.path / "code.zip")
     return made
 
 
+# ---- what is asked of the service
 def test_a_time_limit_that_leaves_time_to_set_up_and_to_save_is_always_told(backend, hub, tmp_path):
     hub.waiting = True
     for name, minutes, seconds in (("0001-reward", 0, 6 * 3600 + 1200), ("0002-reward", 90, 5400 + 1200)):
