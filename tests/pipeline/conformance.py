@@ -7,7 +7,6 @@ what the rigs share: run directories whose code.zip has the job `pipeline.steady
 import contextlib
 import json
 import shutil
-import time
 import zipfile
 from abc import ABC, abstractmethod
 from functools import partial
@@ -19,6 +18,7 @@ import pytest
 from pipeline.backend import Backend, BackendUnreachable, Job, Use
 from pipeline.remote_names import run_name
 from pipeline.run_directory import RunDirectory, read_json
+from tests.pipeline import following
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 MODULE = "pipeline.steady_job"
@@ -252,10 +252,8 @@ def steps(directory: RunDirectory) -> list[int]:
 
 
 def until(condition) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+    """As elsewhere, but patient: some backends take their time to start a machine."""
+    following.until(condition, PATIENCE, every=0.05)
 
 
 def follow(backend: Backend, directory: RunDirectory, handle: str, condition) -> None:

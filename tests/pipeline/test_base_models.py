@@ -16,16 +16,14 @@ from storage import versions
 from storage.versions import VersionExists
 from tests.pipeline.conftest import tiny_tokenizer
 from tests.pipeline.hub_stand_in import stand_in
-from tests.pipeline.small_campaign import open_folder
 from tests.pipeline.test_adapters import adapted
 from tests.pipeline.training_data import training_run
 
 
 @pytest.fixture
-def services(tmp_path, monkeypatch):
-    opened = open_folder(tmp_path / "data", monkeypatch)
-    yield opened
-    opened.close()
+def services(bare_services):
+    """No base: each test registers its own."""
+    return bare_services
 
 
 @pytest.fixture

@@ -8,27 +8,10 @@ from pipeline.backend import Backends
 from pipeline.estimates import Estimate, estimates, steps_left
 from pipeline.launch import launch
 from pipeline.local_backend import LocalBackend
-from pipeline.monitor import Monitor
 from pipeline.run_directory import RunDirectory, write_json
 from pipeline.services import PROJECT_ROOT
 from storage import run_marks, runs
-from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, open_folder, rank_all
-
-
-@pytest.fixture
-def services(tmp_path, monkeypatch):
-    opened = open_folder(tmp_path, monkeypatch)
-    add_base(opened)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def campaign(services):
-    made = add_campaign(services)
-    add_tasks(services, made)
-    rank_all(services)
-    return made
+from tests.pipeline.following import quick
 
 
 def start(services, campaign, **resources):
@@ -37,7 +20,7 @@ def start(services, campaign, **resources):
 
 def took(services, campaign, seconds):
     """An earlier run over five train prompts, two passes, that took so long."""
-    done = Monitor(services, interval=0.02).wait(start(services, campaign).id)
+    done = quick(services).wait(start(services, campaign).id)
     directory = RunDirectory(services.directory(done))
     result = {**directory.result(), "seconds": seconds, "sizes": {"train_prompts": 5}}
     write_json(directory.path / "result.json", result)

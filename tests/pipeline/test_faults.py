@@ -10,37 +10,17 @@ import pytest
 
 from pipeline import run_life
 from pipeline.launch import launch
-from pipeline.monitor import ATTEMPTS, Monitor
+from pipeline.monitor import ATTEMPTS
 from pipeline.run_directory import RunDirectory, write_json
 from pipeline.services import open_services
 from storage import campaigns, runs, versions
 from storage.database import StorageInterrupted
 from storage.records import ModelVersion
-from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, behave, open_folder, rank_all
+from tests.pipeline.following import quick, until, until_state
+from tests.pipeline.small_campaign import behave
 from ui.run_view import curve_rows, detail, summary
 
 GIBIBYTE = 1024**3
-
-
-@pytest.fixture
-def run(tmp_path):
-    return RunDirectory.create(tmp_path / "0001-dpo", {"kind": "dpo"})
-
-
-@pytest.fixture
-def services(tmp_path, monkeypatch):
-    opened = open_folder(tmp_path, monkeypatch)
-    add_base(opened)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def campaign(services):
-    made = add_campaign(services)
-    add_tasks(services, made)
-    rank_all(services)
-    return made
 
 
 def append(run, raw: bytes) -> None:
@@ -51,11 +31,8 @@ def append(run, raw: bytes) -> None:
 def running(services, campaign, kind="reward"):
     """A run whose job goes on until it is told to."""
     behave(services, "wait")
-    started, monitor = launch(services, kind, campaign.id), Monitor(services, interval=0.02)
-    while runs.run(services.database, started.id).state != "running":
-        monitor.poll_once()
-        time.sleep(0.02)
-    return runs.run(services.database, started.id), monitor
+    started, monitor = launch(services, kind, campaign.id), quick(services)
+    return until_state(monitor, started, "running"), monitor
 
 
 def refused(*_):
@@ -90,7 +67,7 @@ def test_hostile_metrics_reach_the_page_as_values_that_json_can_say(services, ca
     directory.append_metrics(2, {name: value for name in names for value in (float("nan"), float("inf"), -1e308)})
     directory.append_metrics(3, {"loss": float("nan"), "sample": "half a \ud83d pair", "deep": {"a": [1]}})
     let_go(services)
-    assert Monitor(services, interval=0.02).wait(found.id).state == "succeeded"
+    assert quick(services).wait(found.id).state == "succeeded"
     rows = curve_rows(services, found.id)
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows and set(names) <= rows[1].keys()
     assert rows[2]["loss"] is None
@@ -113,7 +90,7 @@ def test_a_result_that_is_torn_or_no_object_is_none(services, campaign, raw):
     behave(services, "die")
     found = launch(services, "reward", campaign.id)
     (services.directory(found) / "result.json").write_bytes(raw)
-    ended = Monitor(services, interval=0.02).wait(found.id)
+    ended = quick(services).wait(found.id)
     assert ended.state == "failed" and "ended without a result" in ended.reason
     assert versions.versions(services.database, "reward") == []
 
@@ -136,20 +113,19 @@ def test_a_result_of_which_no_version_can_be_made_fails_the_run_in_a_sentence(se
     (directory.artifacts / "there").mkdir()
     (directory.artifacts / "there" / "config.json").write_text("{}")
     write_json(directory.path / "result.json", result)
-    ended = Monitor(services, interval=0.02).wait(found.id)
+    ended = quick(services).wait(found.id)
     assert ended.state == "failed" and said in ended.reason and "resume the run" in ended.reason
     assert [one.name for one in versions.versions(services.database)] == ["base"]
 
 
-def test_a_result_written_while_the_app_was_down_is_taken_in_by_the_next_one(services, campaign, tmp_path):
+def test_a_result_written_while_the_app_was_down_is_taken_in_by_the_next_one(services, campaign):
     found, _ = running(services, campaign)
     services.close()
     let_go(services)
     directory = RunDirectory(services.directory(found))
-    while directory.result() is None:
-        time.sleep(0.02)
-    reopened = open_services(tmp_path)
-    assert Monitor(reopened, interval=0.02).wait(found.id).state == "succeeded"
+    until(lambda: directory.result() is not None)
+    reopened = open_services(services.data)
+    assert quick(reopened).wait(found.id).state == "succeeded"
     assert [one.name for one in versions.versions(reopened.database, "reward")] == ["reward-1"]
     assert [row["loss"] for row in curve_rows(reopened, found.id)] == [0.5, 0.25]
     reopened.close()
@@ -194,14 +170,14 @@ def test_rows_keep_their_order_and_none_is_lost_when_the_clock_jumps_back(servic
     assert detail(services, runs.run(services.database, found.id))["elapsed"] >= 0
 
 
-def test_a_run_prepared_by_a_killed_app_fails_also_if_the_clock_jumped_back_since(services, campaign, tmp_path):
+def test_a_run_prepared_by_a_killed_app_fails_also_if_the_clock_jumped_back_since(services, campaign):
     ahead = datetime.now(UTC) + timedelta(hours=1)
     with pytest.MonkeyPatch.context() as changed:
         changed.setattr("storage.runs._now", lambda: ahead)
         half_made = runs.create_run(services.database, "reward", campaign.id, {})
     services.close()
-    reopened = open_services(tmp_path)
-    assert Monitor(reopened, interval=0.02).wait(half_made.id).reason.startswith("RankLoop was stopped while")
+    reopened = open_services(services.data)
+    assert quick(reopened).wait(half_made.id).reason.startswith("RankLoop was stopped while")
     reopened.close()
 
 
@@ -242,30 +218,28 @@ def test_a_run_whose_directory_is_gone_fails_and_stops_no_other(services, campai
     assert ended.state == "failed" and ended.reason
 
 
-def test_a_queued_run_finds_its_models_after_the_data_folder_was_moved(services, campaign, tmp_path):
-    made = Monitor(services, interval=0.02).wait(launch(services, "dpo", campaign.id).id)
+def test_a_queued_run_finds_its_models_after_the_data_folder_was_moved(services, campaign):
+    made = quick(services).wait(launch(services, "dpo", campaign.id).id)
     campaigns.set_policy(services.database, campaign.id, "dpo-1")
     waiting = launch(services, "reward", campaign.id)
     services.close()
-    moved = tmp_path.with_name(f"{tmp_path.name}-moved")
-    tmp_path.rename(moved)
+    moved = services.data.rename(services.data.with_name("moved"))
     reopened = open_services(moved)
-    assert Monitor(reopened, interval=0.02).wait(waiting.id).state == "succeeded"
+    assert quick(reopened).wait(waiting.id).state == "succeeded"
     policy = RunDirectory(reopened.directory(waiting)).config()["models"]["policy"]
     assert policy == {"name": "dpo-1", "path": str(moved / made.directory / "artifacts" / "model")}
     reopened.close()
 
 
-def test_a_failed_run_is_resumed_where_the_data_folder_was_moved_to(services, campaign, tmp_path):
-    Monitor(services, interval=0.02).wait(launch(services, "dpo", campaign.id).id)
+def test_a_failed_run_is_resumed_where_the_data_folder_was_moved_to(services, campaign):
+    quick(services).wait(launch(services, "dpo", campaign.id).id)
     campaigns.set_policy(services.database, campaign.id, "dpo-1")
     behave(services, "fail")
-    failed = Monitor(services, interval=0.02).wait(launch(services, "reward", campaign.id).id)
+    failed = quick(services).wait(launch(services, "reward", campaign.id).id)
     services.close()
-    moved = tmp_path.with_name(f"{tmp_path.name}-moved")
-    tmp_path.rename(moved)
+    moved = services.data.rename(services.data.with_name("moved"))
     reopened = open_services(moved)
     behave(reopened, "succeed")
-    assert Monitor(reopened, interval=0.02).wait(run_life.resume(reopened, failed).id).state == "succeeded"
+    assert quick(reopened).wait(run_life.resume(reopened, failed).id).state == "succeeded"
     assert str(moved) in RunDirectory(reopened.directory(failed)).config()["models"]["policy"]["path"]
     reopened.close()

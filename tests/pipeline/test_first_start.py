@@ -3,22 +3,20 @@
 import pytest
 
 from pipeline import first_start
-from pipeline.monitor import Monitor
 from pipeline.services import open_services
 from storage import campaigns, prompts, runs, summaries, versions
-from tests.pipeline.small_campaign import add_campaign, behave, open_folder
+from tests.pipeline.following import quick
+from tests.pipeline.small_campaign import add_campaign, behave
 
 
 @pytest.fixture
-def services(tmp_path, monkeypatch):
+def services(bare_services, monkeypatch):
     monkeypatch.setattr(first_start, "DEMO_PROMPTS", 12)
-    opened = open_folder(tmp_path, monkeypatch)
-    yield opened
-    opened.close()
+    return bare_services
 
 
 def start(services):
-    first_start.ensure_started(services, wait=True, monitor=Monitor(services, interval=0.02))
+    first_start.ensure_started(services, wait=True, monitor=quick(services))
 
 
 def kinds(services):
@@ -43,7 +41,7 @@ def test_a_second_start_does_nothing(services):
 def test_the_state_says_what_is_made_and_how_far_it_is(services):
     behave(services, "wait")
     first_start.ensure_started(services)
-    monitor = Monitor(services, interval=0.02)
+    monitor = quick(services)
     monitor.poll_once()
     now = first_start.state(services)
     assert now["step"] == "starter" and 0 <= now["progress"] < 1 and now["elapsed"] >= 0
@@ -59,28 +57,28 @@ def test_a_folder_with_a_campaign_gets_a_policy_only(services):
     assert [c.name for c in campaigns.campaigns(services.database)] == ["trial"]
 
 
-def test_a_restart_goes_on_where_the_last_process_ended(services, tmp_path):
+def test_a_restart_goes_on_where_the_last_process_ended(services):
     first_start.ensure_started(services)
-    Monitor(services, interval=0.02).wait("0001-starter")
+    quick(services).wait("0001-starter")
     services.after_run.clear()
     for run in runs.unfinished_runs(services.database):
         runs.set_state(services.database, run.id, "cancelled")
     services.close()
-    reopened = open_services(tmp_path)
+    reopened = open_services(services.data)
     start(reopened)
     demo = campaigns.campaign_by_name(reopened.database, "demo")
     assert summaries.counts(reopened.database, demo.id)["tasks"] == 11
     reopened.close()
 
 
-def test_a_failed_start_says_why_and_tries_again_next_time(services, tmp_path):
+def test_a_failed_start_says_why_and_tries_again_next_time(services):
     behave(services, "fail")
     with pytest.raises(first_start.FirstStartFailed, match="found 0 groups"):
         start(services)
     assert first_start.state(services)["step"] == "failed" and kinds(services) == ["starter"]
     services.close()
     behave(services, "succeed")
-    reopened = open_services(tmp_path)
+    reopened = open_services(services.data)
     start(reopened)
     assert kinds(reopened) == ["starter", "starter", "generate"]
     assert versions.version(reopened.database, "starter") is not None

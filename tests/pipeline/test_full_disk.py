@@ -21,16 +21,11 @@ from pipeline.run_directory import RunDirectory
 from pipeline.services import open_services
 from storage import runs, versions
 from storage.records import ModelVersion
-from tests.pipeline.small_campaign import add_campaign, add_tasks, rank_all
+from tests.pipeline.small_campaign import add_ranked_campaign
 from tests.pipeline.training_data import training_run
 
 MEBIBYTE = 1024 * 1024
 LONG = {"epochs": 400, "groups_per_step": 3}  # many checkpoints: the disk fills up between two of them
-
-
-@pytest.fixture
-def run(tmp_path):
-    return RunDirectory.create(tmp_path / "0001-dpo", {"kind": "dpo"})
 
 
 @contextmanager
@@ -121,9 +116,7 @@ def test_a_run_whose_disk_fills_up_fails_in_a_sentence_and_goes_on_when_there_is
     with small_disk(tmp_path / "data" / "runs", 24 * MEBIBYTE) as mounted:
         services = open_services(tmp_path / "data")
         versions.register_version(services.database, ModelVersion("tiny", "policy", str(tiny_policy_folder)))
-        campaign = add_campaign(services)
-        add_tasks(services, campaign)
-        rank_all(services)
+        campaign = add_ranked_campaign(services)
         run, monitor = launch(services, "dpo", campaign.id, LONG), Monitor(services, interval=0.05)
         directory = RunDirectory(services.directory(run))
         until_checkpoint(monitor, directory)

@@ -1,24 +1,17 @@
 """Heartbeats of a job: alive while its main thread works, never past its end, and saying nothing new."""
 
 import threading
-import time
 
 import pytest
 
 from pipeline.job import beating, run_job
 from pipeline.run_directory import RunDirectory
+from tests.pipeline.following import until
 
 
 @pytest.fixture
 def run(tmp_path):
     return RunDirectory.create(tmp_path / "0001-reward", {"kind": "reward", "options": {}})
-
-
-def until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def test_a_job_without_steps_beats_and_tells_the_step_it_is_at(run):

@@ -2,49 +2,13 @@
 
 import os
 import signal
-import time
-
-import pytest
 
 from pipeline.launch import launch
 from pipeline.limits import limit_reached
-from pipeline.monitor import Monitor
 from pipeline.resources import make_resources
 from pipeline.watch import Watch
-from storage import runs
-from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, behave, open_folder, rank_all
-
-
-@pytest.fixture
-def services(tmp_path, monkeypatch):
-    opened = open_folder(tmp_path, monkeypatch)
-    add_base(opened)
-    yield opened
-    backend = opened.backends.there["local"]
-    for directory in (tmp_path / "runs").glob("0*"):
-        if handle := backend.find(directory):
-            backend.cancel(handle, force=True)
-    opened.close()
-
-
-@pytest.fixture
-def campaign(services):
-    made = add_campaign(services)
-    add_tasks(services, made)
-    rank_all(services)
-    return made
-
-
-def until(monitor, condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        monitor.poll_once()
-        time.sleep(0.02)
-
-
-def now(services, run):
-    return runs.run(services.database, run.id)
+from tests.pipeline.following import now, quick, until_polled, until_state
+from tests.pipeline.small_campaign import behave
 
 
 def reached(status, watch, **limits):
@@ -77,7 +41,7 @@ def test_a_run_past_its_time_limit_saves_ends_and_says_how_to_go_on(services, ca
     monkeypatch.setattr("pipeline.limits.MINUTE", 0.1)
     behave(services, "hang")
     run = launch(services, "reward", campaign.id, resources={"timeout_minutes": 3})
-    ended = Monitor(services, interval=0.02).wait(run.id)
+    ended = quick(services).wait(run.id)
     said = "It reached its time limit of 3 minutes; resume it with a longer one, from its last checkpoint."
     assert (ended.state, ended.reason) == ("failed", said)
 
@@ -85,20 +49,20 @@ def test_a_run_past_its_time_limit_saves_ends_and_says_how_to_go_on(services, ca
 def test_a_silent_job_is_shown_as_such_and_goes_on_when_it_speaks_again(services, campaign, monkeypatch):
     monkeypatch.setattr("pipeline.monitor.SILENT_SECONDS", 0.3)
     behave(services, "chatter")
-    run, monitor = launch(services, "reward", campaign.id), Monitor(services, interval=0.02)
-    until(monitor, lambda: now(services, run).state == "running")
+    run, monitor = launch(services, "reward", campaign.id), quick(services)
+    until_state(monitor, run, "running")
     pid = int(now(services, run).handle.split(":")[1])
     os.kill(pid, signal.SIGSTOP)
-    until(monitor, lambda: run.id in services.heard)
+    until_polled(monitor, lambda: run.id in services.heard)
     assert "has said nothing since 20" in services.heard[run.id].notice and services.heard[run.id].silent >= 0.3
     assert now(services, run).state == "running"
     os.kill(pid, signal.SIGCONT)
-    until(monitor, lambda: run.id not in services.heard)
+    until_polled(monitor, lambda: run.id not in services.heard)
 
 
 def test_a_silent_job_that_is_dead_ends_at_once(services, campaign):
     behave(services, "chatter")
-    run, monitor = launch(services, "reward", campaign.id), Monitor(services, interval=0.02)
-    until(monitor, lambda: now(services, run).state == "running")
+    run, monitor = launch(services, "reward", campaign.id), quick(services)
+    until_state(monitor, run, "running")
     os.kill(int(now(services, run).handle.split(":")[1]), signal.SIGKILL)
     assert monitor.wait(run.id).state == "failed"

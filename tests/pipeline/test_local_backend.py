@@ -12,6 +12,7 @@ from pipeline.backend import Job
 from pipeline.gpu_use import gpu_load
 from pipeline.local_backend import LocalBackend, started_at
 from pipeline.run_directory import RunDirectory, read_json
+from tests.pipeline.following import until
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,13 +32,6 @@ def directory(tmp_path):
 
 def behave(directory, behaviour):
     (directory.path.parent / "behaviour").write_text(behaviour)
-
-
-def until(condition, seconds=15.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_a_job_runs_detached_and_nice_with_its_output_in_the_log(backend, directory):

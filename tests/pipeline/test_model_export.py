@@ -22,7 +22,6 @@ from storage import runs, versions
 from storage.records import ModelVersion
 from tests.pipeline.conftest import tiny_model, tiny_tokenizer
 from tests.pipeline.hub_stand_in import TOKEN, stand_in
-from tests.pipeline.small_campaign import open_folder
 from tests.pipeline.test_adapters import ITEMS, QUICK, adapted, log_probs
 from tests.pipeline.training_data import exact_arithmetic, training_run
 
@@ -30,11 +29,9 @@ IDS = torch.tensor([[5, 6, 7, 8, 9, 2]])
 
 
 @pytest.fixture
-def services(tmp_path, monkeypatch):
+def services(bare_services, monkeypatch):
     exact_arithmetic(monkeypatch)
-    opened = open_folder(tmp_path / "data", monkeypatch)
-    yield opened
-    opened.close()
+    return bare_services
 
 
 def made(services, name, role="policy", parent=None, write=None, result=None):

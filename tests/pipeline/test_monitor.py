@@ -2,13 +2,11 @@
 
 import os
 import signal
-import time
 
 import pytest
 
 from pipeline import intake
 from pipeline.launch import launch
-from pipeline.monitor import Monitor
 from pipeline.reference_cache import FOLDER, Known, write_log_probs
 from pipeline.run_directory import RunDirectory
 from pipeline.services import open_services
@@ -17,24 +15,8 @@ from storage import runs, tasks, versions
 from storage.completions import completions_of
 from storage.records import ModelVersion
 from tests.pipeline.fake_job import row, write_piece
-from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, behave, open_folder, rank_all
-
-
-@pytest.fixture
-def services(tmp_path, monkeypatch):
-    opened = open_folder(tmp_path, monkeypatch)
-    add_base(opened)
-    yield opened
-    end_jobs(opened)
-    opened.close()
-
-
-@pytest.fixture
-def campaign(services):
-    made = add_campaign(services)
-    add_tasks(services, made)
-    rank_all(services)
-    return made
+from tests.pipeline.following import quick, until, until_state
+from tests.pipeline.small_campaign import add_base, behave, rank_all
 
 
 class Killed(BaseException):
@@ -43,26 +25,6 @@ class Killed(BaseException):
 
 def dies(*_):
     raise Killed
-
-
-def end_jobs(services):
-    backend = services.backends.there["local"]
-    for directory in (services.data / "runs").glob("0*"):
-        if handle := backend.find(directory):
-            backend.cancel(handle, force=True)
-
-
-def quick(services, **limits):
-    return Monitor(services, interval=0.02, **limits)
-
-
-def until_state(services, monitor, run, state, seconds=15):
-    deadline = time.monotonic() + seconds
-    while (now := runs.run(services.database, run.id)).state != state:
-        assert time.monotonic() < deadline, f"{now.state}: {now.reason}"
-        monitor.poll_once()
-        time.sleep(0.02)
-    return now
 
 
 def states(services, run):
@@ -103,7 +65,7 @@ def test_a_run_that_dies_silently_fails_with_the_logs_end(services, campaign):
 def test_cancel_lets_the_job_save_and_end(services, campaign):
     behave(services, "hang")
     monitor, run = quick(services), launch(services, "reward", campaign.id)
-    until_state(services, monitor, run, "running")
+    until_state(monitor, run, "running")
     RunDirectory(services.directory(run)).request_cancel()
     assert monitor.wait(run.id).state == "cancelled"
     assert RunDirectory(services.directory(run)).status()["phase"] == "cancelled"
@@ -113,7 +75,7 @@ def test_a_deaf_job_is_ended_by_force(services, campaign, monkeypatch):
     monkeypatch.setattr("pipeline.monitor.FORCE_SECONDS", 0.2)
     behave(services, "deaf")
     monitor, run = quick(services, grace=0.2), launch(services, "reward", campaign.id)
-    until_state(services, monitor, run, "running")
+    until_state(monitor, run, "running")
     RunDirectory(services.directory(run)).request_cancel()
     assert monitor.wait(run.id).state == "cancelled"
 
@@ -122,22 +84,22 @@ def test_one_run_at_a_time_in_order(services, campaign):
     behave(services, "wait")
     monitor = quick(services)
     first, second, third = (launch(services, kind, campaign.id) for kind in ("reward", "dpo", "reward"))
-    until_state(services, monitor, first, "running")
+    until_state(monitor, first, "running")
     RunDirectory(services.directory(third)).request_cancel()
-    until_state(services, monitor, third, "cancelled")
+    until_state(monitor, third, "cancelled")
     assert states(services, second) == ["queued"] and states(services, third) == ["queued", "cancelled"]
     (services.data / "runs" / "go").touch()
     assert monitor.wait(second.id).state == "succeeded"
     assert runs.run(services.database, first.id).state == "succeeded"
 
 
-def test_a_new_app_follows_a_run_that_the_killed_one_started(services, campaign, tmp_path):
+def test_a_new_app_follows_a_run_that_the_killed_one_started(services, campaign):
     behave(services, "wait")
     run = launch(services, "reward", campaign.id)
-    until_state(services, quick(services), run, "running")
+    until_state(quick(services), run, "running")
     services.close()
-    reopened = open_services(tmp_path)
-    (tmp_path / "runs" / "go").touch()
+    reopened = open_services(services.data)
+    (services.data / "runs" / "go").touch()
     assert quick(reopened).wait(run.id).state == "succeeded"
     assert [v.name for v in versions.versions(reopened.database, "reward")] == ["reward-1"]
     reopened.close()
@@ -177,7 +139,7 @@ def test_a_version_registers_once_when_the_app_dies_around_it(services, campaign
 def test_a_killed_job_fails_even_if_its_pid_lives_on_elsewhere(services, campaign):
     behave(services, "hang")
     monitor, run = quick(services), launch(services, "reward", campaign.id)
-    now = until_state(services, monitor, run, "running")
+    now = until_state(monitor, run, "running")
     os.kill(int(now.handle.split(":")[1]), signal.SIGKILL)
     assert monitor.wait(run.id).state == "failed"
 
@@ -204,7 +166,7 @@ def test_a_comparison_is_shown_first(services, campaign):
 def test_pieces_come_in_while_the_job_runs(services, campaign):
     behave(services, "hang")
     monitor, run = quick(services), launch(services, "generate", campaign.id)
-    until_state(services, monitor, run, "running")
+    until_state(monitor, run, "running")
     prompt = tasks.tasks(services.database, campaign.id)[0].prompt_id
     folder = services.directory(run) / "artifacts" / "completions"
     folder.mkdir()
@@ -244,13 +206,13 @@ def test_trouble_that_stays_ends_the_run_and_not_the_others(services, campaign, 
     assert "no room" in runs.run(services.database, broken.id).reason
 
 
-def test_a_run_prepared_by_a_killed_app_fails(services, campaign, tmp_path):
+def test_a_run_prepared_by_a_killed_app_fails(services, campaign):
     run = runs.create_run(services.database, "reward", campaign.id, {})
     monitor = quick(services)
     monitor.poll_once()
     assert runs.run(services.database, run.id).state == "queued"
     services.close()
-    reopened = open_services(tmp_path)
+    reopened = open_services(services.data)
     assert quick(reopened).wait(run.id).reason.startswith("RankLoop was stopped while it prepared")
     reopened.close()
 
@@ -289,14 +251,13 @@ def test_what_a_job_writes_while_it_is_looked_at_is_not_left_out(services, campa
     behave(services, "wait")
     monitor = quick(services)
     run = launch(services, "generate", campaign.id, {"k": 3})
-    until_state(services, monitor, run, "running")
+    until_state(monitor, run, "running")
     directory = RunDirectory(services.directory(run))
 
     def finish_after_the_look(*looked):
         taken = intake.take_in_pieces(*looked)
         (services.data / "runs" / "go").touch()
-        while directory.result() is None:
-            time.sleep(0.02)
+        until(lambda: directory.result() is not None)
         return taken
 
     monkeypatch.setattr("pipeline.monitor.take_in_pieces", finish_after_the_look)

@@ -12,57 +12,25 @@ from pipeline import run_life
 from pipeline.agreed import agreed_of, minutes_used, write_agreed
 from pipeline.backend import Backends, Ending
 from pipeline.launch import launch
-from pipeline.monitor import Monitor
 from pipeline.run_directory import RunDirectory
 from storage import runs, versions
 from tests.pipeline.far_backend import FarBackend
-from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, open_folder, rank_all
+from tests.pipeline.following import now, quick, until_polled, until_state
 
 
 @pytest.fixture
-def services(tmp_path, monkeypatch):
-    opened = open_folder(tmp_path / "data", monkeypatch)
-    add_base(opened)
-    far = FarBackend(tmp_path / "far")
-    far.folder.mkdir()
-    opened.backends = Backends({**opened.backends.there, "far": far}, "local")
-    yield opened
-    for handle in far.submitted:
-        far.here.cancel(handle, force=True)
-    opened.close()
-
-
-@pytest.fixture
-def far(services):
-    return services.backends.there["far"]
-
-
-@pytest.fixture
-def campaign(services):
-    made = add_campaign(services)
-    add_tasks(services, made)
-    rank_all(services)
-    return made
+def far(services, tmp_path):
+    """A second backend, elsewhere; none of its jobs outlives the test."""
+    made = FarBackend(tmp_path / "far")
+    made.folder.mkdir()
+    services.backends = Backends({**services.backends.there, "far": made}, "local")
+    yield made
+    for handle in made.submitted:
+        made.here.cancel(handle, force=True)
 
 
 def start(services, campaign, kind="reward"):
     return launch(services, kind, campaign.id, resources={"backend": "far"})
-
-
-def quick(services, **limits):
-    return Monitor(services, interval=0.02, remote_interval=0.0, **limits)
-
-
-def until(monitor, condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        monitor.poll_once()
-        time.sleep(0.02)
-
-
-def now(services, run):
-    return runs.run(services.database, run.id)
 
 
 def far_behaves(far, behaviour):
@@ -89,9 +57,9 @@ def test_a_slow_backend_does_not_hold_up_the_others(services, campaign, far):
 def test_a_backend_that_does_not_answer_fails_no_run_and_is_named(services, campaign, far):
     far_behaves(far, "wait")
     run, monitor = start(services, campaign), quick(services)
-    until(monitor, lambda: now(services, run).state == "running")
+    until_state(monitor, run, "running")
     far.down = True
-    until(monitor, lambda: run.id in services.heard)
+    until_polled(monitor, lambda: run.id in services.heard)
     for _ in range(20):
         monitor.poll_once()
         time.sleep(0.01)
@@ -108,16 +76,16 @@ def test_a_backend_that_keeps_failing_at_a_run_ends_it_with_its_words(services, 
         raise ValueError("found a piece that is not of this run")
 
     run, monitor = start(services, campaign), quick(services)
-    until(monitor, lambda: runs.run(services.database, run.id).handle)
+    until_polled(monitor, lambda: now(services, run).handle)
     monkeypatch.setattr(far, "sync", broken)
-    until(monitor, lambda: runs.run(services.database, run.id).state == "failed")
-    assert "found a piece that is not of this run" in runs.run(services.database, run.id).reason
+    until_state(monitor, run, "failed")
+    assert "found a piece that is not of this run" in now(services, run).reason
 
 
 def test_a_start_that_was_not_answered_is_tried_again_and_makes_one_job(services, campaign, far):
     run, monitor = start(services, campaign), quick(services)
     far.down = True
-    until(monitor, lambda: run.id in services.heard)
+    until_polled(monitor, lambda: run.id in services.heard)
     assert now(services, run).state == "starting"
     far.down = False
     assert monitor.wait(run.id).state == "succeeded" and len(far.submitted) == 1
@@ -126,9 +94,9 @@ def test_a_start_that_was_not_answered_is_tried_again_and_makes_one_job(services
 def test_an_app_killed_before_the_handle_was_stored_finds_the_job_and_starts_no_second(services, campaign, far):
     far_behaves(far, "wait")
     run, killed = start(services, campaign), quick(services)
-    until(killed, lambda: far.submitted)  # its outcome is never taken: that monitor is gone
+    until_polled(killed, lambda: far.submitted)  # its outcome is never taken: that monitor is gone
     monitor = quick(services)
-    until(monitor, lambda: now(services, run).handle is not None)
+    until_polled(monitor, lambda: now(services, run).handle is not None)
     (far.folder / "go").touch()
     assert monitor.wait(run.id).state == "succeeded" and len(far.submitted) == 1
 
@@ -184,9 +152,9 @@ def test_a_run_started_again_goes_on_to_its_end(services, campaign, far):
     far.lost = Ending("the machine was taken away", retry=True)
     far_behaves(far, "wait")
     run, monitor = start(services, campaign), quick(services)
-    until(monitor, lambda: now(services, run).state == "running")
+    until_state(monitor, run, "running")
     os.kill(int(now(services, run).handle.split(":")[1]), signal.SIGKILL)
-    until(monitor, lambda: len(far.submitted) == 2)
+    until_polled(monitor, lambda: len(far.submitted) == 2)
     (far.folder / "go").touch()
     assert monitor.wait(run.id).state == "succeeded"
     assert [v.name for v in versions.versions(services.database, "reward")] == ["reward-1"]
@@ -203,7 +171,7 @@ def test_a_run_elsewhere_is_cancelled(services, campaign, far, behaviour, monkey
     monkeypatch.setattr("pipeline.monitor.FORCE_SECONDS", 0.2)
     far_behaves(far, behaviour)
     run, monitor = start(services, campaign), quick(services, grace=0.2 if behaviour == "deaf" else 30.0)
-    until(monitor, lambda: now(services, run).state == "running")
+    until_state(monitor, run, "running")
     run_life.request_cancel(services, now(services, run))
     assert monitor.wait(run.id).state == "cancelled"
     assert not far.here.alive(far.submitted[0])
@@ -212,7 +180,7 @@ def test_a_run_elsewhere_is_cancelled(services, campaign, far, behaviour, monkey
 def test_a_cancel_before_the_backend_answered_starts_no_job(services, campaign, far):
     run, monitor = start(services, campaign), quick(services)
     far.down = True
-    until(monitor, lambda: run.id in services.heard)
+    until_polled(monitor, lambda: run.id in services.heard)
     run_life.request_cancel(services, now(services, run))
     far.down = False
     ended = monitor.wait(run.id)
@@ -222,10 +190,10 @@ def test_a_cancel_before_the_backend_answered_starts_no_job(services, campaign, 
 def test_a_run_whose_backend_is_not_configured_any_more_waits_and_says_so(services, campaign, far):
     far_behaves(far, "hang")
     run, monitor = start(services, campaign), quick(services, grace=0.1)
-    until(monitor, lambda: now(services, run).state == "running")
+    until_state(monitor, run, "running")
     queued, there = start(services, campaign), services.backends
     services.backends = Backends({"local": there.there["local"]}, "local")
-    until(monitor, lambda: queued.id in services.heard)
+    until_polled(monitor, lambda: queued.id in services.heard)
     assert "The backend far is not configured any more" in services.heard[run.id].notice
     assert [now(services, one).state for one in (run, queued)] == ["running", "queued"]
     assert monitor.wait(launch(services, "reward", campaign.id).id).state == "succeeded"

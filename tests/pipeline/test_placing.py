@@ -17,25 +17,14 @@ from pipeline.slots import holds
 from pipeline.snapshot import LaunchRefused
 from storage import runs
 from tests.pipeline.far_backend import FarBackend
-from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, open_folder, rank_all
 
 
 @pytest.fixture
-def services(tmp_path, monkeypatch):
-    opened = open_folder(tmp_path / "data", monkeypatch)
-    add_base(opened)
+def services(services, tmp_path):
+    """Two places on this machine and two elsewhere."""
     here = LocalBackend(PROJECT_ROOT, ("0,1", "cpu"))
-    opened.backends = Backends({"local": here, "far": FarBackend(tmp_path, ("small", "large"))}, "local")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def campaign(services):
-    made = add_campaign(services)
-    add_tasks(services, made)
-    rank_all(services)
-    return made
+    services.backends = Backends({"local": here, "far": FarBackend(tmp_path, ("small", "large"))}, "local")
+    return services
 
 
 def start(services, campaign, agreed=None, **resources):

@@ -14,19 +14,18 @@ from pipeline.resources import Resources
 from storage import versions
 from storage.records import ModelVersion
 from tests.pipeline.far_backend import FarBackend
-from tests.pipeline.small_campaign import add_campaign, add_tasks, open_folder, rank_all
+from tests.pipeline.small_campaign import add_campaign, add_tasks, rank_all
 
 
 @pytest.fixture
-def services(tmp_path, monkeypatch):
-    opened = open_folder(tmp_path, monkeypatch)
+def services(bare_services, tmp_path):
+    """The base is a folder with weights, whose size is told."""
     folder = tmp_path / "base"
     folder.mkdir()
     (folder / "config.json").write_text('{"num_hidden_layers": 2, "hidden_size": 8, "vocab_size": 50}')
     write_weights(folder / "model.safetensors", 750)
-    versions.register_version(opened.database, ModelVersion("base", "policy", str(folder)))
-    yield opened
-    opened.close()
+    versions.register_version(bare_services.database, ModelVersion("base", "policy", str(folder)))
+    return bare_services
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The queue: order, priorities and slots, and cancelling a run in any of its states."""
 
-import time
-
 import psutil
 import pytest
 
@@ -9,47 +7,11 @@ from pipeline import run_life
 from pipeline.backend import Backends
 from pipeline.launch import launch
 from pipeline.local_backend import LocalBackend
-from pipeline.monitor import Monitor
 from pipeline.run_directory import RunDirectory
 from pipeline.services import PROJECT_ROOT
-from storage import run_marks, runs, versions
-from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, behave, open_folder, rank_all
-
-
-@pytest.fixture
-def services(tmp_path, monkeypatch):
-    opened = open_folder(tmp_path, monkeypatch)
-    add_base(opened)
-    yield opened
-    backend = opened.backends.there["local"]
-    for directory in (tmp_path / "runs").glob("0*"):
-        if handle := backend.find(directory):
-            backend.cancel(handle, force=True)
-    opened.close()
-
-
-@pytest.fixture
-def campaign(services):
-    made = add_campaign(services)
-    add_tasks(services, made)
-    rank_all(services)
-    return made
-
-
-def quick(services, **limits):
-    return Monitor(services, interval=0.02, **limits)
-
-
-def until(monitor, condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        monitor.poll_once()
-        time.sleep(0.02)
-
-
-def now(services, run):
-    return runs.run(services.database, run.id)
+from storage import run_marks, versions
+from tests.pipeline.following import now, quick, until_polled, until_state
+from tests.pipeline.small_campaign import behave
 
 
 def started(services, made):
@@ -80,10 +42,10 @@ def test_three_runs_on_one_slot_run_one_after_the_other_in_order(services, campa
 def test_a_priority_given_while_the_queue_moves_counts(services, campaign):
     behave(services, "wait")
     made, monitor = [launch(services, "reward", campaign.id) for _ in range(3)], quick(services)
-    until(monitor, lambda: now(services, made[0]).state == "running")
+    until_state(monitor, made[0], "running")
     run_marks.set_priority(services.database, made[2].id, 5)
     (services.data / "runs" / "go").touch()
-    until(monitor, lambda: all(now(services, run).state == "succeeded" for run in made))
+    until_polled(monitor, lambda: all(now(services, run).state == "succeeded" for run in made))
     assert started(services, made) == [made[0].id, made[2].id, made[1].id]
 
 
@@ -91,9 +53,9 @@ def test_each_slot_takes_one_run_and_a_third_waits(services, campaign):
     split(services, "cpu", "cpu")
     behave(services, "wait")
     made, monitor = [launch(services, "reward", campaign.id) for _ in range(3)], quick(services)
-    until(monitor, lambda: [now(services, run).state for run in made] == ["running", "running", "queued"])
+    until_polled(monitor, lambda: [now(services, run).state for run in made] == ["running", "running", "queued"])
     (services.data / "runs" / "go").touch()
-    until(monitor, lambda: all(now(services, run).state == "succeeded" for run in made))
+    until_polled(monitor, lambda: all(now(services, run).state == "succeeded" for run in made))
 
 
 def test_a_run_that_asks_for_a_slot_gets_that_one_and_holds_up_nobody(services, campaign):
@@ -101,11 +63,11 @@ def test_a_run_that_asks_for_a_slot_gets_that_one_and_holds_up_nobody(services, 
     behave(services, "wait")
     one, two = (launch(services, "reward", campaign.id, resources={"hardware": "1"}) for _ in range(2))
     anywhere, monitor = launch(services, "dpo", campaign.id), quick(services)
-    until(monitor, lambda: now(services, anywhere).state == "running" and now(services, one).state == "running")
+    until_polled(monitor, lambda: now(services, anywhere).state == "running" and now(services, one).state == "running")
     assert (now(services, one).slot, now(services, anywhere).slot) == ("1", "0")
     assert now(services, two).state == "queued"
     (services.data / "runs" / "go").touch()
-    until(monitor, lambda: now(services, two).state == "succeeded")
+    until_state(monitor, two, "succeeded")
 
 
 @pytest.mark.parametrize("state", ["queued", "starting", "running"])
@@ -113,17 +75,17 @@ def test_a_run_is_cancelled_in_any_state_and_leaves_nothing_behind(services, cam
     behave(services, "parent")
     run, monitor = launch(services, "reward", campaign.id), quick(services)
     if state != "queued":
-        until(monitor, lambda: now(services, run).state == state)
+        until_state(monitor, run, state)
     run_life.request_cancel(services, now(services, run))
     assert monitor.wait(run.id).state == "cancelled"
-    until(monitor, lambda: not working_on(services))
+    until_polled(monitor, lambda: not working_on(services))
     assert now(services, launch(services, "reward", campaign.id)).state == "queued"  # the slot is free again
 
 
 def test_a_cancel_that_comes_after_the_result_changes_nothing(services, campaign):
     behave(services, "lingers")
     run, monitor = launch(services, "reward", campaign.id), quick(services, grace=0.3)
-    until(monitor, lambda: now(services, run).state == "finishing")
+    until_state(monitor, run, "finishing")
     run_life.request_cancel(services, now(services, run))
     assert monitor.wait(run.id).state == "succeeded"
     assert [v.run_id for v in versions.versions(services.database, "reward")] == [run.id]
@@ -133,7 +95,7 @@ def test_a_job_that_does_not_end_after_its_result_is_ended_before_the_slot_is_fr
     behave(services, "lingers")
     monitor = quick(services, grace=0.3)
     run, queued = launch(services, "reward", campaign.id), launch(services, "reward", campaign.id)
-    until(monitor, lambda: now(services, run).state == "finishing")
+    until_state(monitor, run, "finishing")
     assert now(services, queued).state == "queued"
     assert monitor.wait(run.id).state == "succeeded"
     assert not [line for line in working_on(services) if line[-1].endswith(run.id)]
@@ -142,7 +104,7 @@ def test_a_job_that_does_not_end_after_its_result_is_ended_before_the_slot_is_fr
 def test_a_job_that_has_not_begun_to_report_is_ended_at_once(services, campaign):
     behave(services, "mute")
     run, monitor = launch(services, "reward", campaign.id), quick(services)
-    until(monitor, lambda: "fake reward does" in RunDirectory(services.directory(run)).log_tail())
+    until_polled(monitor, lambda: "fake reward does" in RunDirectory(services.directory(run)).log_tail())
     (services.directory(run) / "status.json").unlink()
     run_life.request_cancel(services, now(services, run))
     assert monitor.wait(run.id).state == "cancelled"

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from pipeline.remote_sync import forget, sync
 from pipeline.remote_upload import Upload
 from pipeline.run_directory import RunDirectory
 from pipeline.store import FolderStore
+from tests.pipeline.following import until
 
 ROOT = Path(__file__).parents[2]
 FAKE = "tests.pipeline.fake_job"
@@ -71,13 +71,6 @@ from pipeline.remote_job import *
 place = Place.of(FolderStore({place.store.uri!r}), {place.prefix!r})
 sys.exit(run_remote(place, {FAKE!r}, Path({str(work)!r}), Waits(0.05, 2.0, 0.5, 0.5), Stop()))"""
     return subprocess.Popen([sys.executable, "-c", "from pipeline.store import FolderStore" + told], cwd=ROOT)
-
-
-def until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_run_comes_back_whole(place, run, work):

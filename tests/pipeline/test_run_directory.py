@@ -8,11 +8,6 @@ from pipeline.job import Cancelled, Refused, run_job
 from pipeline.run_directory import RunDirectory
 
 
-@pytest.fixture
-def run(tmp_path):
-    return RunDirectory.create(tmp_path / "0001-dpo", {"kind": "dpo"})
-
-
 def test_a_directory_is_made_once(run):
     with pytest.raises(FileExistsError):
         RunDirectory.create(run.path, {})

@@ -6,29 +6,13 @@ from pipeline import run_life
 from pipeline.backend import BackendUnreachable
 from pipeline.launch import launch
 from pipeline.memory import advice, is_out_of_memory
-from pipeline.monitor import Monitor
 from storage import campaigns, run_marks, runs, versions
-from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, behave, open_folder, rank_all
-
-
-@pytest.fixture
-def services(tmp_path, monkeypatch):
-    opened = open_folder(tmp_path, monkeypatch)
-    add_base(opened)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def campaign(services):
-    made = add_campaign(services)
-    add_tasks(services, made)
-    rank_all(services)
-    return made
+from tests.pipeline.following import quick
+from tests.pipeline.small_campaign import behave
 
 
 def ended(services, run):
-    return Monitor(services, interval=0.02).wait(run.id)
+    return quick(services).wait(run.id)
 
 
 def test_a_failed_run_is_resumed_on_its_own_directory_and_makes_one_version(services, campaign):
@@ -109,7 +93,7 @@ def test_a_run_with_a_higher_priority_starts_first(services, campaign):
     first, second = (launch(services, "reward", campaign.id) for _ in range(2))
     run_marks.set_priority(services.database, second.id, 1)
     behave(services, "wait")
-    Monitor(services).poll_once()
+    quick(services).poll_once()
     states = [runs.run(services.database, run.id).state for run in (first, second)]
     (services.data / "runs" / "go").touch()
     assert states[0] == "queued" and states[1] != "queued"

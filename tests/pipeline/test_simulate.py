@@ -5,20 +5,19 @@ import math
 import pytest
 
 from pipeline.launch import launch
-from pipeline.monitor import Monitor
 from pipeline.simulate import gold_by_model, simulate
 from storage import people, rankings
 from storage.details import Scale
 from storage.records import Completion
 from storage.setups import edit_setup
-from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks, open_folder
+from tests.pipeline.following import quick
+from tests.pipeline.small_campaign import add_base, add_campaign, add_tasks
 
 
 @pytest.fixture
-def services(tmp_path, monkeypatch):
-    opened = open_folder(tmp_path, monkeypatch)
-    yield opened
-    opened.close()
+def services(bare_services):
+    """No base: what people rank needs none."""
+    return bare_services
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def test_a_limit_counts_rankings_and_annotators_take_turns(services, campaign):
 
 def test_without_noise_the_ranking_is_the_gold_order_whatever_was_shown(services, campaign):
     add_base(services)
-    Monitor(services, interval=0.02).wait(launch(services, "generate", campaign.id).id)
+    quick(services).wait(launch(services, "generate", campaign.id).id)
     simulate(services, 2, noise=0)
     by_task = {}
     for answer in rankings.answers(services.database, campaign.id):

@@ -9,14 +9,13 @@ import pytest
 from pipeline.snapshot import LaunchRefused, content_hash, freeze
 from storage import rankings
 from storage.prompts import add_demonstrations, prompts
-from tests.pipeline.small_campaign import add_campaign, add_tasks, open_folder, rank_all
+from tests.pipeline.small_campaign import add_campaign, add_tasks, rank_all
 
 
 @pytest.fixture
-def services(tmp_path, monkeypatch):
-    opened = open_folder(tmp_path, monkeypatch)
-    yield opened
-    opened.close()
+def services(bare_services):
+    """No base: what is frozen is data."""
+    return bare_services
 
 
 def test_a_starter_needs_no_data(services):
