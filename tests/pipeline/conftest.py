@@ -16,6 +16,7 @@ from pipeline.run_directory import RunDirectory
 from pipeline.services import PROJECT_ROOT
 from tests.pipeline.hub_server import HubServer, make_client_quick
 from tests.pipeline.small_campaign import add_base, add_ranked_campaign, end_jobs, open_folder
+from tests.pipeline.training_data import exact_arithmetic
 
 TEXTS = [
     "Once upon a time a fox lived near a river. The fox found a red kite and was happy.",
@@ -82,6 +83,12 @@ def tiny_policy_folder(tmp_path_factory) -> Path:
 def tiny_policy(tiny_policy_folder) -> Policy:
     """The tiny policy on the CPU, fresh for each test."""
     return load_policy(tiny_policy_folder, device="cpu")
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """Exact arithmetic, for equalities that bfloat16 products would blur."""
+    exact_arithmetic(monkeypatch)
 
 
 @pytest.fixture

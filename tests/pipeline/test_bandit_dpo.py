@@ -23,7 +23,8 @@ from tests.pipeline.bandit import (
     most_gain,
     variation,
 )
-from tests.pipeline.training_data import exact_arithmetic
+
+pytestmark = pytest.mark.usefixtures("exact")
 
 
 def every_pair() -> Group:
@@ -42,11 +43,6 @@ def trained(folder, beta: float, steps: int, loss: str = "dpo") -> tuple[torch.T
     run = RunDirectory.create(folder / f"{loss}-{beta}", {})
     GroupTrainer(run, policy.model, GroupData([group] * steps, [], 0), objective, Schedule(1, 1, 1e-2, 0)).fit(run)
     return distribution(policy), reference
-
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    exact_arithmetic(monkeypatch)
 
 
 def test_the_objective_of_the_best_policy_is_beta_log_z():

@@ -7,16 +7,12 @@ from transformers import GemmaConfig, GemmaModel, GPT2Config, GPT2Model, LlamaCo
 
 from pipeline.last_feed_forward import feed_forward_of, feeding_forward_at
 from pipeline.recompute import recompute_layers
-from tests.pipeline.training_data import exact_arithmetic
+
+pytestmark = pytest.mark.usefixtures("exact")
 
 IDS = torch.randint(1, 64, (3, 9), generator=torch.Generator().manual_seed(2))
 READ = [3, 4, 5, 5, 17, 26]  # among 3 x 9 places, one of them twice
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}
-
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    exact_arithmetic(monkeypatch)
 
 
 def llama() -> LlamaModel:

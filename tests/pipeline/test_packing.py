@@ -36,7 +36,8 @@ from pipeline.packing import (
 from pipeline.policy import token_log_probs
 from pipeline.prefix_masks import block_mask, dense_mask
 from pipeline.reward import forward, new_reward
-from tests.pipeline.training_data import exact_arithmetic
+
+pytestmark = pytest.mark.usefixtures("exact")
 
 SEQUENCES = [
     ([5, 6, 7, 8], [9, 10, 2]),
@@ -47,11 +48,6 @@ SEQUENCES = [
 ]
 WAYS = BLOCKS, DENSE, FLEX = [Sharing(ALWAYS, by=by) for by in ("blocks", "dense", "flex")]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}
-
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    exact_arithmetic(monkeypatch)
 
 
 def gradient(model, loss) -> torch.Tensor:

@@ -26,14 +26,10 @@ from tests.pipeline.ppo_parts import (
     updater,
     with_pad_as_end,
 )
-from tests.pipeline.training_data import exact_arithmetic
+
+pytestmark = pytest.mark.usefixtures("exact")
 
 TEXTS = [([{"role": "user", "content": "Hi"}], text) for text in ("Thank you.", "Bye", "A fox lived near a river.")]
-
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    exact_arithmetic(monkeypatch)
 
 
 def test_01_a_pad_token_that_is_the_end_token_changes_no_score(tmp_path, tiny_policy_folder):

@@ -5,12 +5,8 @@ import torch
 
 from pipeline.policy import weights_digest
 from tests.pipeline.ppo_parts import changed, collector, rollout_of, updater
-from tests.pipeline.training_data import exact_arithmetic
 
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    exact_arithmetic(monkeypatch)
+pytestmark = pytest.mark.usefixtures("exact")
 
 
 def test_13_warm_up_moves_the_value_head_only_and_lowers_the_value_loss(tiny_policy):

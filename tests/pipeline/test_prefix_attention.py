@@ -6,14 +6,10 @@ from transformers import LlamaConfig, LlamaModel
 
 from pipeline.packing import ALWAYS, APART, Sharing, predicting_positions, rows_of, states_at
 from pipeline.prefix_attention import lay_out, like_lengths
-from tests.pipeline.training_data import exact_arithmetic
+
+pytestmark = pytest.mark.usefixtures("exact")
 
 BLOCKS, CPU = Sharing(ALWAYS, by="blocks"), torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    exact_arithmetic(monkeypatch)
 
 
 def body(shared_heads: int = 4) -> LlamaModel:

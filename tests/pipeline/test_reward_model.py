@@ -18,15 +18,10 @@ from pipeline.reward import forward, new_reward, normalised, save_reward, score_
 from pipeline.reward_model import load_reward, score_texts, with_spread, work
 from pipeline.run_directory import RunDirectory
 from tests.pipeline.conftest import tiny_model, tiny_tokenizer
-from tests.pipeline.training_data import TEXTS, exact_arithmetic, ranked_rows, training_run
+from tests.pipeline.training_data import TEXTS, ranked_rows, training_run
 
 ITEMS = [([{"role": "user", "content": "Write a short story."}], text) for text in TEXTS]
 QUICK = {"epochs": 6, "groups_per_step": 2, "learning_rate": 3e-3}
-
-
-@pytest.fixture
-def exact(monkeypatch):
-    exact_arithmetic(monkeypatch)
 
 
 def train(path, folder, options=None, rows=None) -> tuple[RunDirectory, dict]:

@@ -11,14 +11,11 @@ from pipeline.reward import load_reward, new_reward, save_reward, score_texts
 from pipeline.reward_role import load_scorer, on_base
 from pipeline.roles import load_roles, reference_of
 from tests.pipeline.ppo_parts import changed, collector, gradient, rollout_of, updater
-from tests.pipeline.training_data import exact_arithmetic, ranked_rows, training_run
+from tests.pipeline.training_data import ranked_rows, training_run
+
+pytestmark = pytest.mark.usefixtures("exact")
 
 ITEMS = [([{"role": "user", "content": "Hi"}], text) for text in ("Thank you.", "Bye", "A fox lived near a river.")]
-
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    exact_arithmetic(monkeypatch)
 
 
 @pytest.fixture

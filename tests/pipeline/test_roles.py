@@ -8,14 +8,10 @@ from pipeline.critic import AdapterCritic, TrunkCritic, make_critic
 from pipeline.policy import load_policy, save_policy, weights_digest
 from pipeline.roles import CRITIC, FROZEN, add_role, drop_role, in_use, load_roles, role_weights
 from tests.pipeline.ppo_parts import changed, collector, gradient, rollout_of, trained_adapter, updater
-from tests.pipeline.training_data import exact_arithmetic
+
+pytestmark = pytest.mark.usefixtures("exact")
 
 ROW = [([5, 6], [7, 8])]
-
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    exact_arithmetic(monkeypatch)
 
 
 def roles(folder, reference=None, **options):

@@ -11,15 +11,11 @@ from pipeline.sampling import sample
 from pipeline.shared_base import Shelf
 from tests.pipeline.test_adapters import adapted
 from tests.pipeline.test_generation import make_run, pieces
-from tests.pipeline.training_data import exact_arithmetic
+
+pytestmark = pytest.mark.usefixtures("exact")
 
 PROMPTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13]]
 SEQUENCES = [(prompt, [20, 21, 2]) for prompt in PROMPTS]
-
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    exact_arithmetic(monkeypatch)
 
 
 @pytest.fixture

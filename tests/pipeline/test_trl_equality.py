@@ -18,7 +18,8 @@ from pipeline.policy import load_policy, token_log_probs
 from pipeline.reward import new_reward
 from pipeline.reward_model import reward_objective
 from tests.pipeline.conftest import tiny_model, tiny_tokenizer
-from tests.pipeline.training_data import exact_arithmetic
+
+pytestmark = pytest.mark.usefixtures("exact")
 
 SAME = {"atol": 1e-5, "rtol": 1e-5}
 QUIET = {"report_to": [], "use_cpu": True, "bf16": False, "gradient_checkpointing": False, "disable_tqdm": True}
@@ -60,11 +61,6 @@ def gradient(model: nn.Module, loss: Tensor) -> Tensor:
 def assert_equal(model: nn.Module, ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, **SAME)
     torch.testing.assert_close(gradient(model, ours), gradient(model, theirs), **SAME)
-
-
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    exact_arithmetic(monkeypatch)
 
 
 @pytest.fixture(scope="module")
