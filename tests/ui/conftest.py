@@ -1,4 +1,7 @@
-"""A really launched workbench on a temporary folder, and a real Chromium to look at it. Nothing is trained."""
+"""A really launched workbench on a temporary folder, and a real Chromium to look at it; services for tests without.
+
+Nothing is trained.
+"""
 
 import os
 import shutil
@@ -16,6 +19,8 @@ from storage import campaigns, completions, people, prompts, tasks, versions
 from storage.checks import add_check
 from storage.records import Campaign, Message, ModelVersion, Person, Prompt
 from storage.setups import edit_setup
+from tests.ui.flaky_proxy import FlakyProxy
+from tests.ui.leads import new_services
 from ui import workbench
 from ui.settings import Settings
 
@@ -86,6 +91,27 @@ class Bench:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """One server for all tests of the pages."""
     made = Bench(tmp_path_factory.mktemp("bench"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def person(bench: Bench) -> Person:
+    """An annotator of the running server."""
+    return bench.person()
+
+
+@pytest.fixture
+def proxy(bench: Bench) -> Iterator[FlakyProxy]:
+    """A way to the running server that can break."""
+    with FlakyProxy(bench.settings.port) as made:
+        yield made
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    """Services over a database in memory; nothing is served and nothing runs."""
+    made = new_services(tmp_path)
     yield made
     made.close()
 

@@ -6,17 +6,10 @@ from fastapi.testclient import TestClient
 
 from storage import checks, people, rankings
 from storage.api_keys import create_api_key
-from tests.ui.leads import new_campaign, new_services
+from tests.ui.leads import new_campaign
 from tests.ui.test_campaigns_page import rank
 from ui.api import application
 from ui.auth import Auth
-
-
-@pytest.fixture
-def services(tmp_path):
-    made = new_services(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

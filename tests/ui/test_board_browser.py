@@ -6,6 +6,7 @@ from playwright.sync_api import expect
 
 from storage.records import Message
 from tests.ui.board import PHONE, Board
+from tests.ui.windows import four
 
 pytestmark = pytest.mark.slow
 
@@ -27,11 +28,6 @@ PAYLOADS = [
     "![x](http://evil.example/pixel.png) <iframe src=http://evil.example></iframe>",
     '```"><img src=x onerror=alert(9)>\n<img src=x onerror=alert(10)>\n```\n<form action=http://evil.example>',
 ]
-
-
-def four(number: int) -> list[str]:
-    """Four texts of one task."""
-    return [f"text {letter}{number}" for letter in "wxyz"]
 
 
 def test_the_part_that_thinks(browser):

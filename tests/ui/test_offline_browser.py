@@ -4,8 +4,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from storage import people
-from tests.ui.flaky_proxy import FlakyProxy
-from tests.ui.windows import browser_of, sign_in, stored
+from tests.ui.windows import browser_of, four, sign_in, stored
 
 SHELL_IS_KEPT = """async () => {
   await navigator.serviceWorker.ready;
@@ -55,22 +54,6 @@ class Tab:
     def looked_at(self) -> None:
         """What a browser tells a page that somebody turns to again."""
         self.page.evaluate("() => { window.dispatchEvent(new Event('focus')); }")
-
-
-def four(number: int) -> list[str]:
-    """Four texts of one task."""
-    return [f"text {letter}{number}" for letter in "wxyz"]
-
-
-@pytest.fixture
-def proxy(bench):
-    with FlakyProxy(bench.settings.port) as made:
-        yield made
-
-
-@pytest.fixture
-def person(bench):
-    return bench.person()
 
 
 @pytest.fixture

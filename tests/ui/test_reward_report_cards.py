@@ -2,24 +2,15 @@
 
 import math
 
-import pytest
-
 from pipeline.run_directory import RunDirectory
 from storage import people
 from storage.setups import edit_setup
-from tests.ui.leads import HOSTILE, new_campaign, new_run, new_services
+from tests.ui.leads import HOSTILE, new_campaign, new_run
 from ui.reward_report_cards import reward_report
 from ui.run_cards import run_facts
 from ui.run_view import detail
 
 ROW = {"comparisons": 40, "accuracy": 0.75, "nll": 0.51, "longer_wins": 0.6}
-
-
-@pytest.fixture
-def services(tmp_path):
-    made = new_services(tmp_path)
-    yield made
-    made.close()
 
 
 def reported(services, people_told: dict, **parts):

@@ -5,20 +5,13 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from storage.database import StorageInterrupted
-from tests.ui.leads import new_campaign, new_person, new_services, session_of
+from tests.ui.leads import new_campaign, new_person, session_of
 from ui import rank_page
 from ui.auth import COOKIE, Auth
 from ui.guard import Guard
 from ui.routes import Conflict, route
 
 NAMES = ("next", "answer", "renew", "release", "consent", "revise", "work", "withdraw")
-
-
-@pytest.fixture
-def services(tmp_path):
-    made = new_services(tmp_path)
-    yield made
-    made.close()
 
 
 def client_of(services, person=None, routes=None) -> TestClient:

@@ -7,8 +7,7 @@ import pytest
 from storage import campaigns, people
 from storage.rankings import answers, submit
 from storage.records import Submission
-from tests.ui.flaky_proxy import FlakyProxy
-from tests.ui.windows import STATIC, Window, browser_of, sign_in, stored
+from tests.ui.windows import STATIC, Window, browser_of, four, sign_in, stored
 from ui.auth import WHO_COOKIE
 
 CASES = Path(__file__).with_name("outbox.test.mjs")
@@ -22,22 +21,6 @@ RUN_CASES = """async ([source, cases]) => {
   return { count: all.length, failed };
 }"""
 FULL = """() => { Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }; }"""
-
-
-def four(number: int) -> list[str]:
-    """Four texts of one task."""
-    return [f"text {letter}{number}" for letter in "wxyz"]
-
-
-@pytest.fixture
-def proxy(bench):
-    with FlakyProxy(bench.settings.port) as made:
-        yield made
-
-
-@pytest.fixture
-def person(bench):
-    return bench.person()
 
 
 @pytest.fixture

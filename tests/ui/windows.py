@@ -26,6 +26,11 @@ START = """scripts => {
 }"""
 
 
+def four(number: int) -> list[str]:
+    """Four texts of one task."""
+    return [f"text {letter}{number}" for letter in "wxyz"]
+
+
 def sign_in(context: BrowserContext, bench: Bench, person: Person) -> None:
     """Give the browser a session of the person's."""
     form = {"name": person.name, "password": PASSWORD}
