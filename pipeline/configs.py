@@ -33,7 +33,7 @@ POLICY_LOSSES = ("dpo", "ipo", "cdpo", "robust", "hinge", "simpo", "orpo", "plac
 QUANTIZED = ("none", "nf4")
 REWARD_SCALES = ("reference", "running", "demonstrations", "none")
 MISSING_EOS = ("subtract", "replace")
-CRITICS = ("shared", "separate", "reward")
+CRITICS = ("shared", "separate", "reward", "frozen")
 SAMPLERS = ("auto", "own", "continuous", "vllm")
 RECOMPUTED = "keep only each layer's input and make the rest anew in the backward: less memory, about a third slower"
 HUB_ID = r"\w[\w.-]*/[\w.-]+"
@@ -157,7 +157,9 @@ class PPOConfig:
     missing_eos_penalty: float = option(1.5, "taken off the reward of a completion that did not end", 0.0)
     missing_eos: str = option("subtract", "take the penalty off the score, or let it replace it", choices=MISSING_EOS)
     max_grad_norm: float = option(1.0, "gradient clipping; 0 = none", 0.0)
-    critic: str = option("shared", "a head on the policy, a trunk of its own, or the reward model's", choices=CRITICS)
+    critic: str = option(
+        "shared", "a head on the policy, a trunk of its own, the reward model, or a head on it frozen", choices=CRITICS
+    )
     critic_warmup: int = option(1, "first rollouts that train the critic only", 0)
     sft_coefficient: float = option(0.0, "weight of the loss on demonstrations mixed into every step", 0.0)
     sft_batch_size: int = option(8, "demonstrations per optimizer step", 1)

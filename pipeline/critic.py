@@ -3,12 +3,14 @@
     shared    the policy's own states: one forward serves both, 2 to 3 times as fast as a second model
     adapter   the policy's base with an adapter of its own
     trunk     a second model: the policy's body as it starts, or a reward model's with its head
+    frozen    a reward model's head, trained on its states, which are made once per rollout: no second backward
 
 Values are those of completion tokens [N], one row after another; value n is the one before token n was chosen.
 D is the hidden size.
 """
 
 import copy
+from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,8 @@ from pipeline.policy import Policy, packed_hidden
 from pipeline.precision import autocast
 from pipeline.reward import load_reward
 from pipeline.roles import CRITIC, add_role, in_use, role_weights
+
+FROM_REWARD = ("reward", "frozen")
 
 
 class Critic(nn.Module):
@@ -100,6 +104,39 @@ class TrunkCritic(Critic):
         return [self.body]
 
 
+class FrozenCritic(TrunkCritic):
+    """A head on a body that does not learn: what a rollout makes of it serves all passes over that rollout."""
+
+    def __init__(self, body: nn.Module, device: torch.device, rows: int):
+        super().__init__(body.requires_grad_(False), device)
+        self.rows, self.learning = rows, False
+        self.kept: OrderedDict[tuple, Tensor] = OrderedDict()  # of the last rows, by prompt and completion
+
+    @torch.no_grad()
+    def states(self, sequences: list[PromptCompletion], hidden: Tensor | None) -> Tensor:
+        """Made anew without gradients, so that a resumed run has the same; with them those that were made last."""
+        names = [(tuple(prompt), tuple(completion)) for prompt, completion in sequences]
+        if self.learning and all(name in self.kept for name in names):
+            return torch.cat([self.kept[name] for name in names])
+        states = super().states(sequences, hidden)
+        for name, part in zip(names, states.split([len(completion) for _, completion in names]), strict=True):
+            self.kept[name] = part
+            self.kept.move_to_end(name)
+        while len(self.kept) > self.rows:
+            self.kept.popitem(last=False)
+        return states
+
+    def forward(self, sequences: list[PromptCompletion], hidden: Tensor | None) -> Tensor:
+        """Values [N]."""
+        self.learning = torch.is_grad_enabled()
+        return super().forward(sequences, hidden)
+
+    @property
+    def bodies(self) -> list[nn.Module]:
+        """None that learns."""
+        return []
+
+
 def width_of(model: nn.Module) -> int:
     """The hidden size."""
     return model.config.get_text_config().hidden_size
@@ -110,8 +147,8 @@ def make_critic(policy: Policy, options: PPOConfig, reward: dict | None = None) 
 
     Raises Refused where a reward model cannot be the critic.
     """
-    if options.critic == "reward":
-        return _from_reward(policy, reward)
+    if options.critic in FROM_REWARD:
+        return _from_reward(policy, options, reward)
     if options.critic == "separate" and has_adapter(policy.model):
         return AdapterCritic(policy, options.seed)
     if options.critic == "separate":
@@ -120,18 +157,26 @@ def make_critic(policy: Policy, options: PPOConfig, reward: dict | None = None) 
 
 
 @torch.no_grad()
-def _from_reward(policy: Policy, entry: dict | None) -> TrunkCritic:
-    """A reward model read as a critic: its value is the normalised score of the text so far (Ouyang et al. 2022)."""
+def _from_reward(policy: Policy, options: PPOConfig, entry: dict | None) -> TrunkCritic:
+    """A reward model read as a critic: its value is the score of the text so far (Ouyang et al. 2022, C.4).
+
+    The score is on the scale of the rewards. With critic=frozen the head alone learns.
+    """
+    kind = options.critic
     if entry is None:
-        raise Refused("critic=reward needs a reward model that is a folder or Hub id; take shared or separate.")
+        raise Refused(f"critic={kind} needs a reward model that is a folder or Hub id; take shared or separate.")
     reward = load_reward(entry["path"], policy.device)
     head = getattr(reward.model, "score", None)
     if not isinstance(head, nn.Linear) or reward.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
         raise Refused(
-            f"critic=reward: {entry['path']} reads text in another way than the policy (its vocabulary or its kind "
+            f"critic={kind}: {entry['path']} reads text in another way than the policy (its vocabulary or its kind "
             "of model), so it cannot be the critic; take shared or separate."
         )
-    critic = TrunkCritic(reward.model.base_model, policy.device)
-    critic.head.weight.copy_(head.weight / reward.std)
-    critic.head.bias.copy_(((0 if head.bias is None else head.bias) - reward.mean) / reward.std)
+    body = reward.model.base_model
+    critic = TrunkCritic(body, policy.device)
+    if kind == "frozen":
+        critic = FrozenCritic(body, policy.device, options.batch_size)
+    mean, std = (0.0, 1.0) if options.reward_normalisation == "none" else (reward.mean, reward.std)
+    critic.head.weight.copy_(head.weight / std)
+    critic.head.bias.copy_(((0 if head.bias is None else head.bias) - mean) / std)
     return critic

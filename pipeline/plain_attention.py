@@ -12,11 +12,12 @@ from torch import Tensor
 
 SHORT = {torch.float32: 64, torch.bfloat16: 256}  # keys up to which it is the faster one on a CPU
 EVEN = 16
+KNOWN = {"scaling", "dropout", "position_ids", "use_cache", "output_attentions"}  # what it heeds, or needs not
 
 
 def is_short(query: Tensor, key: Tensor, options: dict) -> bool:
     """Whether `attend_plainly` is the faster one for keys [n, H, K, d], and has what these options ask for."""
-    others = {name for name, value in options.items() if value is not None and name not in ("scaling", "dropout")}
+    others = {name for name, value in options.items() if value is not None} - KNOWN
     return (
         key.device.type == "cpu"
         and key.shape[2] <= SHORT.get(_kind(query), 0)

@@ -1,14 +1,16 @@
 """PPO on the starter: episodes per second, peak memory, and what was learned, beside TRL's PPOTrainer.
 
     python -m tests.benchmarks.ppo [--rounds 3] [--episodes 1280] [--precision fp32 bf16] [--critic shared] [--no-peer]
+    python -m tests.benchmarks.ppo --critic frozen --ours learning_rate=1.2e-4 value_learning_rate=3e-3
     python -m tests.benchmarks.ppo --device cuda --size 0.5b      a random Llama-type model on a GPU (ppo_gpu.py)
     python -m tests.benchmarks.ppo --fits 8b                      whether 8 B with LoRA fits there
 
 Both arms train the same starter against the same reward model (ppo_models.py): one minibatch, the same passes, lengths,
-batch, learning rates, KL coefficient, AdamW; checkpointing off. Each run is a process of its own, arms in turns. The
-peer (TRL 1.12, in an environment of its own) is tried with either attention in each precision and keeps the fastest.
-Timed is the median rollout with its updates after the first. What both learned is measured by one scorer, ours, on
-fresh samples for held-out prompts.
+batch, learning rates, KL coefficient, AdamW; checkpointing off. At equal rates the arms end at other KLs, since their
+critics differ (the peer's is the whole reward model): --ours sets options of our arm alone, to compare at one KL.
+Each run is a process of its own, arms in turns. The peer (TRL 1.12, in an environment of its own) is tried with either
+attention in each precision and keeps the fastest. Timed is the median rollout with its updates after the first. What
+both learned is measured by one scorer, ours, on fresh samples for held-out prompts.
 
 Prints one JSON object last. ratio: our episodes per second over the peer's best, in bf16 where that is fast here, else
 in fp32; ratio_fp32 and ratio_bf16 apart. Exits 1 where the rewards are more than a standard error apart or the KLs more
@@ -27,6 +29,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.configs import CRITICS
 from pipeline.precision import bfloat16_is_fast
 from tests.benchmarks import ppo_gpu
 from tests.benchmarks.ppo_models import made
@@ -85,10 +88,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--value-learning-rate", type=float, default=1e-4)
     parser.add_argument("--kl-coefficient", type=float, default=0.05)
-    parser.add_argument("--critic", choices=("shared", "separate", "reward"), default="shared")
+    parser.add_argument("--critic", choices=CRITICS, default="shared")
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
     parser.add_argument("--attention", choices=ATTENTION, help="the peer's, instead of trying which is faster")
     parser.add_argument("--measured", type=int, default=1024, help="samples per round that both are measured on")
+    parser.add_argument("--ours", nargs="*", default=[], metavar="OPTION=VALUE", help="options of our arm alone")
     parser.add_argument("--no-peer", action="store_true", help="leave TRL out")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--size", choices=tuple(ppo_gpu.SIZES), help="a random model of this size instead")
@@ -103,9 +107,9 @@ def main() -> int:
         return ppo_gpu.main(given)
     models = made()
     with tempfile.TemporaryDirectory(prefix="ppo-") as folder:
-        base = Setting(
-            str(models.policy), str(models.reward), "", **{name: getattr(given, name) for name in ASKED + RATES}
-        )
+        asked = {name: getattr(given, name) for name in ASKED + RATES}
+        more = {name: json.loads(value) for name, value in (one.split("=") for one in given.ours)}
+        base = Setting(str(models.policy), str(models.reward), "", **asked, more=more)
         found = gather(base, given.precision, given.rounds, not given.no_peer, models, Path(folder), given.attention)
         arms = {}
         for name, results in found.items():

@@ -134,10 +134,31 @@ def test_13_the_critic_begins_at_zero_or_as_the_reward_model(tmp_path, tiny_poli
     assert all((row == 0).all() for row in rollout_of(collector(tiny_policy)).values)
     reward = replace(new_reward(tiny_policy_folder, 3, 128, "cpu"), mean=0.3, std=2.0)
     save_reward(reward, tmp_path / "reward")
-    critic = make_critic(tiny_policy, changed(critic="reward"), {"path": tmp_path / "reward"})
-    value = ActorCritic(tiny_policy, 1.0, critic).figures([([5, 6, 7], [8, 9])]).values
     scores = reward.model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits.item()
-    assert value[1].item() == pytest.approx((scores - 0.3) / 2.0, abs=1e-5)
+    for kind, scale, expected in (("reward", "reference", (scores - 0.3) / 2.0), ("frozen", "none", scores)):
+        options = changed(critic=kind, reward_normalisation=scale)
+        critic = make_critic(tiny_policy, options, {"path": tmp_path / "reward"})
+        value = ActorCritic(tiny_policy, 1.0, critic).figures([([5, 6, 7], [8, 9])]).values
+        assert value[1].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_13_a_frozen_critic_is_forwarded_once_for_all_passes_and_its_head_alone_learns(tmp_path, tiny_policy_folder):
+    save_reward(new_reward(tiny_policy_folder, 3, 128, "cpu"), tmp_path / "reward")
+    policy = load_policy(tiny_policy_folder, "cpu")
+    critic = make_critic(policy, changed(critic="frozen", batch_size=2), {"path": tmp_path / "reward"})
+    actor, forwards = ActorCritic(policy, 1.0, critic), []
+    critic.body.register_forward_hook(lambda *_: forwards.append(1))
+    rows = [([5, 6, 7], [8, 9]), ([5, 6], [7])]
+    with torch.no_grad():
+        before = [actor.figures([row]).values for row in rows]
+    made = len(forwards)
+    after = actor.figures(rows[::-1]).values
+    after.sum().backward()
+    assert len(forwards) == made and torch.equal(after, torch.cat(before[::-1]))
+    assert critic.trunk == [] and critic.head.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        actor.figures([([9], [9])])
+    assert len(critic.kept) == 2
 
 
 def test_14_lambda_one_and_zero_and_a_lambda_of_the_critics_own(tiny_policy):

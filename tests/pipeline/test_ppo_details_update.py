@@ -247,7 +247,9 @@ ADAPTERS = {"lora_rank": 4, "critic": "separate", "reward_normalisation": "runni
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("options", "after"), [({}, 1), ({}, 2), (ADAPTERS, 2), ({"critic": "reward"}, 1)])
+@pytest.mark.parametrize(
+    ("options", "after"), [({}, 1), ({}, 2), (ADAPTERS, 2), ({"critic": "reward"}, 1), ({"critic": "frozen"}, 1)]
+)
 def test_30_a_resumed_run_equals_an_uninterrupted_one(tmp_path, models, monkeypatch, options, after):
     options = options | {"kl_target": 0.5, "kl_stop": 50.0, "lr_warmup": 1}
     whole = run_of(tmp_path / "whole", models, options)

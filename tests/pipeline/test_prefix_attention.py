@@ -5,6 +5,7 @@ import torch
 from transformers import LlamaConfig, LlamaModel
 
 from pipeline.packing import ALWAYS, APART, Sharing, predicting_positions, rows_of, states_at
+from pipeline.plain_attention import attend_plainly
 from pipeline.prefix_attention import lay_out, like_lengths
 
 pytestmark = pytest.mark.usefixtures("exact")
@@ -83,3 +84,14 @@ def test_the_mask_hides_other_completions_and_the_padding_of_prompts():
     assert block.counts == [1, 2]
     assert block.seen[0, 0].tolist() == [[True] * 4 + [False], [True] * 5]
     assert block.seen[1, 0].tolist() == [[True, False, False, True, False], [True, False, False, True, True]]
+
+
+@pytest.mark.parametrize(("length", "plain"), [(20, True), (90, False)])
+def test_short_sequences_of_a_model_take_the_plain_attention(monkeypatch, length, plain):
+    lengths = []
+    monkeypatch.setattr(
+        "pipeline.prefix_attention.attend_plainly",
+        lambda query, key, *others: (lengths.append(key.shape[2]), attend_plainly(query, key, *others))[1],
+    )
+    completion_states(body(), random_sequences([(5, [length, length])]), BLOCKS)
+    assert (length + 5 in lengths) == plain
