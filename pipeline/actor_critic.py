@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.critic import Critic, width_of
 from pipeline.job import Refused
+from pipeline.log_probs import evened
 from pipeline.policy import MOST_LOGITS, Policy, packed_hidden, project
-from pipeline.precision import autocast, width_multiple
+from pipeline.precision import autocast
 from pipeline.roles import Reference
 
 Sequences = Sequence[tuple[list[int], list[int]]]  # prompt ids, completion ids
@@ -102,8 +102,7 @@ def _parts(policy: Policy, *tensors: Tensor) -> list[Sequence[Tensor]]:
 
 
 def _log_probs(policy: Policy, hidden: Tensor, tokens: Tensor, temperature: float) -> Tensor:
-    more = -len(tokens) % width_multiple(policy.device)
-    hidden, wanted = pad(hidden, (0, 0, 0, more)), pad(tokens, (0, more))
+    hidden, wanted = evened(hidden, tokens)
     return sampling_log_probs(policy, _logits(policy, hidden), wanted, temperature)[: len(tokens)]
 
 

@@ -35,7 +35,7 @@ REWARD_SCALES = ("reference", "running", "demonstrations", "none")
 MISSING_EOS = ("subtract", "replace")
 CRITICS = ("shared", "separate", "reward", "frozen")
 SAMPLERS = ("auto", "own", "continuous", "vllm")
-RECOMPUTED = "keep only each layer's input and make the rest anew in the backward: less memory, about a third slower"
+RECOMPUTED = "keep only each layer's input and make the rest anew in the backward: less memory, one more forward"
 HUB_ID = r"\w[\w.-]*/[\w.-]+"
 YES, NO = ("yes", "true", "1", "on"), ("no", "false", "0", "off")
 

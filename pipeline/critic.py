@@ -1,6 +1,6 @@
 """Critics of PPO: what they see, under a value head that is zero at the start or comes from a reward model.
 
-    shared    the policy's own states: one forward serves both, 2 to 3 times as fast as a second model
+    shared    the policy's own states: one forward serves both
     adapter   the policy's base with an adapter of its own
     trunk     a second model: the policy's body as it starts, or a reward model's with its head
     frozen    a reward model's head, trained on its states, which are made once per rollout: no second backward
@@ -109,27 +109,22 @@ class FrozenCritic(TrunkCritic):
 
     def __init__(self, body: nn.Module, device: torch.device, rows: int):
         super().__init__(body.requires_grad_(False), device)
-        self.rows, self.learning = rows, False
+        self.rows = rows
         self.kept: OrderedDict[tuple, Tensor] = OrderedDict()  # of the last rows, by prompt and completion
 
-    @torch.no_grad()
     def states(self, sequences: list[PromptCompletion], hidden: Tensor | None) -> Tensor:
         """Made anew without gradients, so that a resumed run has the same; with them those that were made last."""
         names = [(tuple(prompt), tuple(completion)) for prompt, completion in sequences]
-        if self.learning and all(name in self.kept for name in names):
+        if torch.is_grad_enabled() and all(name in self.kept for name in names):
             return torch.cat([self.kept[name] for name in names])
-        states = super().states(sequences, hidden)
+        with torch.no_grad():
+            states = super().states(sequences, hidden)
         for name, part in zip(names, states.split([len(completion) for _, completion in names]), strict=True):
             self.kept[name] = part
             self.kept.move_to_end(name)
         while len(self.kept) > self.rows:
             self.kept.popitem(last=False)
         return states
-
-    def forward(self, sequences: list[PromptCompletion], hidden: Tensor | None) -> Tensor:
-        """Values [N]."""
-        self.learning = torch.is_grad_enabled()
-        return super().forward(sequences, hidden)
 
     @property
     def bodies(self) -> list[nn.Module]:
@@ -173,9 +168,10 @@ def _from_reward(policy: Policy, options: PPOConfig, entry: dict | None) -> Trun
             "of model), so it cannot be the critic; take shared or separate."
         )
     body = reward.model.base_model
-    critic = TrunkCritic(body, policy.device)
     if kind == "frozen":
         critic = FrozenCritic(body, policy.device, options.batch_size)
+    else:
+        critic = TrunkCritic(body, policy.device)
     mean, std = (0.0, 1.0) if options.reward_normalisation == "none" else (reward.mean, reward.std)
     critic.head.weight.copy_(head.weight / std)
     critic.head.bias.copy_(((0 if head.bias is None else head.bias) - mean) / std)

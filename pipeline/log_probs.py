@@ -98,6 +98,12 @@ def selected_log_probs(logits: torch.Tensor, tokens: torch.Tensor, temperature: 
     return SelectedLogProbs.apply(logits if temperature == 1.0 else logits / temperature, tokens)
 
 
+def evened(hidden: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The states [N, D] and tokens [N] with zeros behind, as many as make their number a good one for products."""
+    more = -len(tokens) % width_multiple(hidden.device)
+    return pad(hidden, (0, 0, 0, more)), pad(tokens, (0, more))
+
+
 def projected_log_probs(
     model: PreTrainedModel, hidden: torch.Tensor, tokens: torch.Tensor, temperature: float = 1.0
 ) -> torch.Tensor:
@@ -113,8 +119,7 @@ def projected_log_probs(
 
     size = max(MOST_LOGITS // model.config.get_text_config().vocab_size, 1)
     if len(tokens) <= size:
-        more = -len(tokens) % width_multiple(hidden.device)
-        return part(pad(hidden, (0, 0, 0, more)), pad(tokens, (0, more)))[: len(tokens)]
+        return part(*evened(hidden, tokens))[: len(tokens)]
     pieces = zip(hidden.split(size), tokens.split(size), strict=True)
     return torch.cat([checkpoint(part, states, wanted, use_reentrant=False) for states, wanted in pieces])
 
