@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.critic import Critic, width_of
+from pipeline.frozen_layers import Trunk
 from pipeline.job import Refused
 from pipeline.log_probs import evened
 from pipeline.policy import MOST_LOGITS, Policy, packed_hidden, project
@@ -36,19 +37,22 @@ class Figures(NamedTuple):
 class ActorCritic(nn.Module):
     """A policy with a critic; temperature is that of the sampling, for every log-probability."""
 
-    def __init__(self, policy: Policy, temperature: float = 1.0, critic: Critic | None = None):
+    def __init__(
+        self, policy: Policy, temperature: float = 1.0, critic: Critic | None = None, trunk: Trunk | None = None
+    ):
         super().__init__()
         if not any(p.requires_grad for p in policy.model.parameters()):
             raise Refused("The policy has no weight that may be trained; check how its adapter was loaded.")
         self.policy, self.model, self.temperature = policy, policy.model, temperature
         self.critic = critic or Critic(width_of(policy.model), policy.device)
+        self.trunk = trunk  # of the policy's frozen layers, where only the last ones learn
 
     def figures(self, sequences: Sequences, value_only: bool = False, with_entropy: bool = False) -> Figures:
         """Of the completion tokens; with value_only the policy gets no gradient and no log-probabilities are made."""
         if value_only and not self.critic.shares:
             return Figures(None, self.critic(sequences, None))
         with autocast(self.policy.device), torch.set_grad_enabled(torch.is_grad_enabled() and not value_only):
-            hidden, tokens = packed_hidden(self.model, sequences)
+            hidden, tokens = packed_hidden(self.model, sequences, self.trunk)
         values = self.critic(sequences, hidden)
         if value_only:
             return Figures(None, values)
@@ -56,6 +60,12 @@ class ActorCritic(nn.Module):
             log_probs, entropy = log_probs_and_entropy(self.policy, hidden, tokens, self.temperature)
             return Figures(log_probs, values, entropy)
         return Figures(token_log_probs(self.policy, hidden, tokens, self.temperature), values)
+
+    def forget(self) -> None:
+        """States that were made of earlier texts, by what is frozen of the policy and the critic."""
+        for kept in (self.trunk and self.trunk.kept, getattr(self.critic, "kept", None)):
+            if kept is not None:
+                kept.forget()
 
     def parameter_groups(self, learning_rate: float, value_learning_rate: float) -> list[dict]:
         """Policy, critic's trunk and value head for the optimizer; `peak` is what a schedule starts from."""
@@ -164,5 +174,5 @@ def reference_log_probs(reference: Reference, sequences: Sequences, temperature:
     policy = reference.policy
     with reference.meanwhile():
         with autocast(policy.device):
-            hidden, tokens = packed_hidden(policy.model, sequences)
+            hidden, tokens = packed_hidden(policy.model, sequences, reference.trunk)
         return token_log_probs(policy, hidden, tokens, temperature)

@@ -172,6 +172,7 @@ class PPOConfig:
     checkpoint_every: int = option(10, "rollouts between checkpoints", 1)
     lora_rank: int = option(0, "rank of a LoRA adapter to train instead of all weights; 0 = all weights", 0, 1024)
     lora_alpha: float = option(16.0, "the adapter's scale, divided by its rank", 0.001)
+    trained_layers: int = option(0, "train the last so many layers only, the others serve all passes; 0 = all", 0)
     quantize: str = option("none", "keep the frozen weights in 4 bits; CUDA and lora_rank only", choices=QUANTIZED)
     gradient_checkpointing: bool = option(False, RECOMPUTED)
 

@@ -3,25 +3,26 @@
     shared    the policy's own states: one forward serves both
     adapter   the policy's base with an adapter of its own
     trunk     a second model: the policy's body as it starts, or a reward model's with its head
-    frozen    a reward model's head, trained on its states, which are made once per rollout: no second backward
+    frozen    a reward model's head, trained on its states, which scoring makes once per rollout: no second backward
 
 Values are those of completion tokens [N], one row after another; value n is the one before token n was chosen.
 D is the hidden size.
 """
 
 import copy
-from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from pipeline.adapters import has_adapter
 from pipeline.configs import PPOConfig
+from pipeline.frozen_layers import KeptStates
 from pipeline.job import Refused
 from pipeline.packing import PromptCompletion
 from pipeline.policy import Policy, packed_hidden
 from pipeline.precision import autocast
-from pipeline.reward import load_reward
+from pipeline.reward import Reward, load_reward
 from pipeline.roles import CRITIC, add_role, in_use, role_weights
 
 FROM_REWARD = ("reward", "frozen")
@@ -105,25 +106,24 @@ class TrunkCritic(Critic):
 
 
 class FrozenCritic(TrunkCritic):
-    """A head on a body that does not learn: what a rollout makes of it serves all passes over that rollout."""
+    """A head on a body that does not learn: what a rollout makes of it serves all passes over that rollout.
 
-    def __init__(self, body: nn.Module, device: torch.device, rows: int):
+    kept holds states [length, D] by prompt and completion; the scorer may have put them there.
+    """
+
+    def __init__(self, body: nn.Module, device: torch.device, kept: KeptStates | None = None):
         super().__init__(body.requires_grad_(False), device)
-        self.rows = rows
-        self.kept: OrderedDict[tuple, Tensor] = OrderedDict()  # of the last rows, by prompt and completion
+        self.kept = KeptStates() if kept is None else kept
 
     def states(self, sequences: list[PromptCompletion], hidden: Tensor | None) -> Tensor:
-        """Made anew without gradients, so that a resumed run has the same; with them those that were made last."""
+        """Those that were made last, else anew."""
         names = [(tuple(prompt), tuple(completion)) for prompt, completion in sequences]
-        if torch.is_grad_enabled() and all(name in self.kept for name in names):
-            return torch.cat([self.kept[name] for name in names])
+        known = self.kept.of(names)
+        if known is not None:
+            return torch.cat(known)
         with torch.no_grad():
             states = super().states(sequences, hidden)
-        for name, part in zip(names, states.split([len(completion) for _, completion in names]), strict=True):
-            self.kept[name] = part
-            self.kept.move_to_end(name)
-        while len(self.kept) > self.rows:
-            self.kept.popitem(last=False)
+        self.kept.keep(names, states.split([len(completion) for _, completion in names]))
         return states
 
     @property
@@ -137,13 +137,21 @@ def width_of(model: nn.Module) -> int:
     return model.config.get_text_config().hidden_size
 
 
-def make_critic(policy: Policy, options: PPOConfig, reward: dict | None = None) -> Critic:
-    """The critic that the options ask for; reward is the run's entry of the reward model.
+def make_critic(
+    policy: Policy,
+    options: PPOConfig,
+    entry: dict | None = None,
+    scoring: Reward | None = None,
+    kept: KeptStates | None = None,
+) -> Critic:
+    """The critic that the options ask for.
+
+    entry is the run's of the reward model, `scoring` that model as it is loaded, `kept` what its scoring leaves.
 
     Raises Refused where a reward model cannot be the critic.
     """
     if options.critic in FROM_REWARD:
-        return _from_reward(policy, options, reward)
+        return _from_reward(policy, options, entry, scoring, kept)
     if options.critic == "separate" and has_adapter(policy.model):
         return AdapterCritic(policy, options.seed)
     if options.critic == "separate":
@@ -152,7 +160,9 @@ def make_critic(policy: Policy, options: PPOConfig, reward: dict | None = None) 
 
 
 @torch.no_grad()
-def _from_reward(policy: Policy, options: PPOConfig, entry: dict | None) -> TrunkCritic:
+def _from_reward(
+    policy: Policy, options: PPOConfig, entry: dict | None, scoring: Reward | None, kept: KeptStates | None
+) -> TrunkCritic:
     """A reward model read as a critic: its value is the score of the text so far (Ouyang et al. 2022, C.4).
 
     The score is on the scale of the rewards. With critic=frozen the head alone learns.
@@ -160,7 +170,9 @@ def _from_reward(policy: Policy, options: PPOConfig, entry: dict | None) -> Trun
     kind = options.critic
     if entry is None:
         raise Refused(f"critic={kind} needs a reward model that is a folder or Hub id; take shared or separate.")
-    reward = load_reward(entry["path"], policy.device)
+    frozen = kind == "frozen"
+    whole = scoring is not None and isinstance(scoring.model, PreTrainedModel)  # not an adapter on the policy's base
+    reward = scoring if frozen and whole else load_reward(entry["path"], policy.device)
     head = getattr(reward.model, "score", None)
     if not isinstance(head, nn.Linear) or reward.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
         raise Refused(
@@ -168,10 +180,7 @@ def _from_reward(policy: Policy, options: PPOConfig, entry: dict | None) -> Trun
             "of model), so it cannot be the critic; take shared or separate."
         )
     body = reward.model.base_model
-    if kind == "frozen":
-        critic = FrozenCritic(body, policy.device, options.batch_size)
-    else:
-        critic = TrunkCritic(body, policy.device)
+    critic = FrozenCritic(body, policy.device, kept) if frozen else TrunkCritic(body, policy.device)
     mean, std = (0.0, 1.0) if options.reward_normalisation == "none" else (reward.mean, reward.std)
     critic.head.weight.copy_(head.weight / std)
     critic.head.bias.copy_(((0 if head.bias is None else head.bias) - mean) / std)

@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from pipeline.frozen_layers import Trunk
 from pipeline.packing import (
     APART,
     PromptCompletion,
@@ -49,17 +50,20 @@ def micro_batches(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> l
     return groups
 
 
-def packed_hidden(model: PreTrainedModel, sequences: Sequence[PromptCompletion]) -> tuple[torch.Tensor, torch.Tensor]:
+def packed_hidden(
+    model: PreTrainedModel, sequences: Sequence[PromptCompletion], trunk: Trunk | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states [N, D] that predict the completion tokens, and those tokens [N], rows one after another.
 
-    One forward of the body over all sequences; the caller keeps them within a token budget.
+    One forward of the body over all sequences, behind its trunk where it has one that knows them; the caller keeps
+    them within a token budget.
     Raises ValueError for an empty prompt or completion: there is nothing to predict from, or nothing to predict.
     """
     if any(not prompt or not completion for prompt, completion in sequences):
         raise ValueError("sequences: found an empty prompt or completion, expected at least one token in each")
     body, device = model.get_decoder(), model.get_input_embeddings().weight.device
     rows = [Row(prompt, [completion], [index]) for index, (prompt, completion) in enumerate(sequences)]
-    states = states_at(body, rows, device, predicting_positions, sharing(body))
+    states = states_at(body, rows, device, predicting_positions, sharing(body), trunk)
     return states, torch.tensor(completion_tokens(rows), device=device)
 
 

@@ -11,7 +11,7 @@ Shapes: B rows, T longest row in tokens, S places of all tokens with padding, D 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 from weakref import WeakKeyDictionary
@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from pipeline.frozen_layers import Span, Trunk
 from pipeline.last_feed_forward import feeding_forward_at
 from pipeline.precision import width_multiple
 from pipeline.prefix_attention import attending, lay_out
@@ -133,35 +134,62 @@ def _fits(batch: list[Row], row: Row, token_budget: int) -> bool:
 
 # ---- one forward
 def states_at(
-    body: nn.Module, rows: Sequence[Row], device: torch.device, read: Callable[..., list[int]], how: Sharing = APART
+    body: nn.Module,
+    rows: Sequence[Row],
+    device: torch.device,
+    read: Callable[..., list[int]],
+    how: Sharing = APART,
+    trunk: Trunk | None = None,
 ) -> Tensor:
-    """The last hidden states [N, D] at the positions that read(rows, places) names among all tokens."""
+    """The last hidden states [N, D] at the positions that read(rows, places) names among all tokens.
+
+    A trunk of the body spares its layers the rows it knows, where no row has several completions.
+    """
     alone = all(len(row.members) == 1 for row in rows)
     if how.by == "blocks" and all(row.longest <= how.limit for row in rows):
-        return _in_blocks(body, rows, device, alone, read)
+        return _in_blocks(body, rows, device, alone, read, trunk)
     longest = max(row.length for row in rows)
     width = -(-longest // FLEX_BLOCK) * FLEX_BLOCK if how.by == "flex" and not alone else longest
-    positions = read(rows, _in_rows(rows, width))
-    with feeding_forward_at(body, positions):
+    places = _in_rows(rows, width)
+    positions = read(rows, places)
+    with feeding_forward_at(body, positions) as found_at, _behind(trunk, body, rows, places):
         if alone:  # causal attention and right padding: no mask is needed
             ids = _padded([row.tokens for row in rows], longest, 0, device)
             states = body(input_ids=ids, use_cache=False)
         else:
             states = _masked(body, rows, device, width, how.by == "flex")
-    return states.last_hidden_state.flatten(0, 1).index_select(0, torch.tensor(positions, device=device))
+    return states.last_hidden_state.flatten(0, 1).index_select(0, torch.tensor(found_at, device=device))
 
 
 def _in_blocks(
-    body: nn.Module, rows: Sequence[Row], device: torch.device, alone: bool, read: Callable[..., list[int]]
+    body: nn.Module,
+    rows: Sequence[Row],
+    device: torch.device,
+    alone: bool,
+    read: Callable[..., list[int]],
+    trunk: Trunk | None,
 ) -> Tensor:
     shown = [(row.tokens, []) if alone else (row.prompt, row.completions) for row in rows]
     layout = lay_out(shown, device, width_multiple(device))
     behind = [[at + len(row.prompt)] for at, row in zip(layout.prompts, rows, strict=True)]
-    read_at = read(rows, Places(layout.prompts, behind if alone else layout.completions))
+    places = Places(layout.prompts, behind if alone else layout.completions)
+    read_at = read(rows, places)
     ids, positions = (torch.tensor([values], device=device) for values in (layout.ids, layout.positions))
-    with feeding_forward_at(body, read_at), attending(layout.clusters) as name, attention(body, name):
+    with (
+        feeding_forward_at(body, read_at) as found_at,
+        _behind(trunk, body, rows, places),
+        attending(layout.clusters) as name,
+        attention(body, name),
+    ):
         states = body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0]
-    return states.index_select(0, torch.tensor(read_at, device=device))
+    return states.index_select(0, torch.tensor(found_at, device=device))
+
+
+def _behind(trunk: Trunk | None, body: nn.Module, rows: Sequence[Row], places: Places) -> AbstractContextManager:
+    if trunk is None or any(len(row.members) > 1 for row in rows):
+        return nullcontext()
+    spans: list[Span] = [(tuple(row.tokens), start) for row, start in zip(rows, places.prompts, strict=True)]
+    return trunk.under(body, spans)
 
 
 def _masked(body: nn.Module, rows: Sequence[Row], device: torch.device, width: int, flex: bool):

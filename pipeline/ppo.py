@@ -9,6 +9,7 @@ Under `torchrun` several processes train one policy.
 from pipeline.configs import PPOConfig, make_config
 from pipeline.critic import make_critic
 from pipeline.demonstrations import Demonstrations, read_demonstrations
+from pipeline.frozen_layers import KeptStates
 from pipeline.groups import read_prompts
 from pipeline.job import Refused
 from pipeline.policy import Policy, prompt_ids, save_policy, weights_digest
@@ -70,9 +71,10 @@ def _prepared(run: RunDirectory, config: dict, processes: Processes) -> tuple[Tr
     prompts = train_prompts(run, roles.policy, options)
     shown = read_demonstrations(run.data, roles.policy, roles.policy.max_length)
     _require_demonstrations(shown, options)
-    scorer, reward = load_scorer(roles.policy, models["reward"]["path"], models["reward"].get("device"))
+    kept = KeptStates() if options.critic == "frozen" else None
+    scorer, reward = load_scorer(roles.policy, models["reward"]["path"], models["reward"].get("device"), kept)
     sampler, chosen = choose(options.sampler, roles.policy, options.batch_size, run.checkpoints / "sampler")
-    critic = make_critic(roles.policy, options, models["reward"])
+    critic = make_critic(roles.policy, options, models["reward"], reward, kept)
     if options.gradient_checkpointing:
         recompute_layers(roles.policy.model, *critic.bodies)
     training = Training.fresh(
@@ -84,6 +86,7 @@ def _prepared(run: RunDirectory, config: dict, processes: Processes) -> tuple[Tr
         processes,
         shown,
         critic=critic,
+        trunk=roles.trunk,
         sampler=sampler,
     )
     return training, prompts, roles.notes + chosen

@@ -58,9 +58,9 @@ class Training:
         demonstrations: Demonstrations = NONE,
         **roles,
     ) -> "Training":
-        """At episode 0. Without a reference it is the policy as it is; roles may name a critic and a sampler."""
+        """At episode 0. Without a reference it is the policy as it is; roles are a critic, a trunk and a sampler."""
         reference = reference or reference_of(policy)
-        actor = ActorCritic(policy, options.temperature, roles.get("critic"))
+        actor = ActorCritic(policy, options.temperature, roles.get("critic"), roles.get("trunk"))
         rates = options.learning_rate, options.value_learning_rate
         optimizer = torch.optim.AdamW(actor.parameter_groups(*rates), eps=1e-5, weight_decay=0.0, fused=True)
         sampler = roles.get("sampler") or OwnSampler(options.batch_size)

@@ -164,14 +164,18 @@ def _memory(kind: str, config: Mapping, largest: ModelFiles, place: Resources) -
 def training_bytes(kind: str, config: Mapping, model: ModelFiles, place: Resources | None = None) -> int:
     """Weights in float32, and per trained weight a gradient and two moments of AdamW; a frozen copy where there is one.
 
-    With a LoRA adapter the trained part is taken for a twentieth; a base in 4 bits has half a byte per weight.
+    With a LoRA adapter the trained part is taken for a twentieth, with trained_layers for these layers' share, which
+    is what the reference copies then; a base in 4 bits has half a byte per weight.
     In shards a process has its part of all that while it trains, and the whole weights alone before and after.
     """
     base = 0.55 if config.get("quantize") == "nf4" else 4.0
-    frozen = {"dpo": 1, "ppo": 2, "evaluate": 1}.get(kind, 0)  # reference, reward model
-    trained = 0.0 if kind not in TRAINED else 12.0 * (0.05 if config.get("lora_rank") else 1.0)
+    frozen = {"dpo": 1.0, "ppo": 2.0, "evaluate": 1.0}.get(kind, 0.0)  # reference, reward model
+    share = _learning_layers(config, model) / max(model.layers, 1)
+    trained = 0.0 if kind not in TRAINED else 12.0 * (0.05 if config.get("lora_rank") else share)
     if config.get("lora_rank"):
-        frozen = max(0, frozen - 1)  # the reference is the policy with its adapter off
+        frozen = max(0.0, frozen - 1)  # the reference is the policy with its adapter off
+    elif frozen:
+        frozen += share - 1
     alone = base * (1 + frozen)
     if place and in_shards(place):
         return int(model.parameters * max(alone, (base + trained) / place.processes))
@@ -184,9 +188,14 @@ def activation_bytes(kind: str, config: Mapping, model: ModelFiles) -> int:
     With gradient checkpointing one layer at a time is whole, and 2 bytes of each are kept (their section 5).
     """
     tokens = int(config.get("micro_batch_tokens") or TOKENS)
-    kept = 34 + 2 * model.layers if config.get("gradient_checkpointing") else 34 * model.layers
+    layers = _learning_layers(config, model)
+    kept = 34 + 2 * layers if config.get("gradient_checkpointing") else 34 * layers
     whole = tokens * (kept * model.width + 8 * model.vocabulary)
     return whole if kind in TRAINED else whole // 14
+
+
+def _learning_layers(config: Mapping, model: ModelFiles) -> int:
+    return min(int(config.get("trained_layers") or model.layers), model.layers)
 
 
 @lru_cache(8)

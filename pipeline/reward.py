@@ -24,10 +24,22 @@ from transformers import (
 )
 
 from pipeline.adapters import head_name, load_adapter
+from pipeline.frozen_layers import KeptStates
 from pipeline.groups import fit_length, pad_right
 from pipeline.job import Refused
 from pipeline.model_files import base_of
-from pipeline.packing import APART, Row, Sharing, last_positions, row_batches, rows_of, sharing, states_at
+from pipeline.packing import (
+    APART,
+    Places,
+    Row,
+    Sharing,
+    last_positions,
+    predicting_positions,
+    row_batches,
+    rows_of,
+    sharing,
+    states_at,
+)
 from pipeline.policy import Policy, completion_ids, loading, micro_batches, placed, prompt_ids, save_policy
 from pipeline.precision import autocast, pick_device
 from pipeline.run_directory import read_json, write_json
@@ -127,13 +139,13 @@ def _weights(
 
 
 # ---- score
-def score_texts(reward: Reward, items: Sequence[tuple[list[dict], str]]) -> list[float]:
-    """The raw score of each (messages, completion text), in order."""
+def score_texts(reward: Reward, items: Sequence[tuple[list[dict], str]], kept: KeptStates | None = None) -> list[float]:
+    """The raw score of each (messages, completion text), in order; `kept` as in `forward`."""
     sequences = []
     for messages, text in items:
         whole = prompt_ids(reward.tokenizer, messages), completion_ids(reward.tokenizer, text)
         sequences += fit_length([whole], reward.max_length)
-    return score_tokens(reward, sequences)
+    return score_tokens(reward, sequences, kept)
 
 
 def normalised(reward: Reward, scores: Sequence[float]) -> list[float]:
@@ -141,10 +153,12 @@ def normalised(reward: Reward, scores: Sequence[float]) -> list[float]:
     return [(score - reward.mean) / reward.std for score in scores]
 
 
-@torch.inference_mode()
-def score_tokens(reward: Reward, sequences: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+@torch.no_grad()
+def score_tokens(
+    reward: Reward, sequences: Sequence[tuple[list[int], list[int]]], kept: KeptStates | None = None
+) -> list[float]:
     """The raw score of each (prompt ids, completion ids) in the reward model's own ids, in order."""
-    return forward(reward.model, sequences, SCORING_BUDGET).tolist() if sequences else []
+    return forward(reward.model, sequences, SCORING_BUDGET, kept=kept).tolist() if sequences else []
 
 
 def forward(
@@ -152,10 +166,12 @@ def forward(
     sequences: Sequence[tuple[list[int], list[int]]],
     token_budget: int = SCORING_BUDGET,
     share: bool = True,
+    kept: KeptStates | None = None,
 ) -> Tensor:
     """Scores [N] at each sequence's last real token, in float32 and in order.
 
-    Completions of one prompt share it where the model can and `share` allows it; batches keep a token budget.
+    Completions of one prompt share it where the model can and `share` allows it; batches keep a token budget. `kept`
+    takes the states that predict the completions' tokens, for a critic of the same body (not of an encoder).
     """
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear):
@@ -165,10 +181,28 @@ def forward(
     parts, members = [], []
     for batch in _batches(model, sequences, how, token_budget):
         with autocast(device):
-            states = states_at(body, batch, device, last_positions, how)  # [N, D]
+            states = states_at(body, batch, device, last_positions if kept is None else _both, how)  # [N, D]
+        if kept is not None:
+            states = _without_kept(kept, batch, states)
         parts.append(head(states.to(head.weight.dtype)).squeeze(-1).float())
         members += [member for row in batch for member in row.members]
     return torch.cat(parts)[torch.tensor(members, device=device).argsort()]
+
+
+def _both(rows: Sequence[Row], places: Places) -> list[int]:
+    return predicting_positions(rows, places) + last_positions(rows, places)
+
+
+def _without_kept(kept: KeptStates, rows: Sequence[Row], states: Tensor) -> Tensor:
+    """The states [N, D] at last tokens; what is before them is kept by prompt and completion.
+
+    The same completion without its last token, the end that a text always gets here, is known by that too.
+    """
+    names = [(tuple(row.prompt), tuple(completion)) for row in rows for completion in row.completions]
+    *parts, last = states.split([*(len(completion) for _, completion in names), len(names)])
+    kept.keep([(prompt, completion[:-1]) for prompt, completion in names], [part[:-1] for part in parts])
+    kept.keep(names, parts)
+    return last
 
 
 def forwards(

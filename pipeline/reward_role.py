@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from pipeline.adapters import PREFIX, WEIGHTS, has_adapter
+from pipeline.frozen_layers import KeptStates
 from pipeline.model_files import base_of
 from pipeline.policy import Policy
 from pipeline.reward import CARD, Reward, load_reward, score_texts
@@ -39,16 +40,21 @@ class OnBase(nn.Module):
         return self.body[0]
 
 
-def load_scorer(policy: Policy, path: str | Path, device: str | None = None) -> tuple[Scorer, Reward]:
-    """Raw scores of (messages, completion) by the reward model at a folder or Hub id, and its card."""
+def load_scorer(
+    policy: Policy, path: str | Path, device: str | None = None, kept: KeptStates | None = None
+) -> tuple[Scorer, Reward]:
+    """Raw scores of (messages, completion) by the reward model at a folder or Hub id, and the model itself.
+
+    `kept` takes the states it reads the completions in (`reward.forward`).
+    """
     reward = on_base(policy, path)
     if reward is None:
         whole = load_reward(path, device)
-        return lambda items: score_texts(whole, items), whole
+        return lambda items: score_texts(whole, items, kept), whole
 
     def score(items):
         with in_use(policy.model, REWARD):
-            return score_texts(reward, items)
+            return score_texts(reward, items, kept)
 
     return score, reward
 

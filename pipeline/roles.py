@@ -9,7 +9,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from pipeline.adapters import NAME, has_adapter, quantization, set_up
 from pipeline.configs import PPOConfig
+from pipeline.frozen_layers import Trunk, train_last_layers
 from pipeline.policy import Policy, disable_dropout, load_policy
 from pipeline.precision import frozen_dtype, pick_device
 from pipeline.recompute import standing
@@ -32,6 +33,7 @@ class Reference:
 
     policy: Policy
     meanwhile: Callable[[], AbstractContextManager] = nullcontext
+    trunk: Trunk | None = None  # the policy's, where the reference has the same frozen layers
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Roles:
     policy: Policy
     reference: Reference
     notes: list[str]
+    trunk: Trunk | None = None
 
 
 def load_roles(models: dict, options: PPOConfig) -> Roles:
@@ -53,17 +56,23 @@ def load_roles(models: dict, options: PPOConfig) -> Roles:
     notes = set_up(policy.model, options.lora_rank, options.lora_alpha, 0.0, options.seed)
     disable_dropout(policy.model)  # an adapter brings its own
     learn_in_float32(policy.model)
+    trunk, more = train_last_layers(policy.model, options.trained_layers)
+    notes += more
     if frozen["path"] == start["path"]:
-        return Roles(policy, reference_of(policy, was_adapter), notes)
+        return Roles(policy, replace(reference_of(policy, was_adapter), trunk=trunk), notes, trunk)
     other = load_policy(frozen["path"], frozen.get("device"))
     other.model.requires_grad_(False)
-    return Roles(policy, Reference(other), notes)
+    return Roles(policy, Reference(other), notes, trunk)
 
 
 def reference_of(policy: Policy, was_adapter: bool = False) -> Reference:
-    """The policy as it is now, frozen; was_adapter says that its adapter is not a fresh one."""
+    """The policy as it is now, frozen; was_adapter says that its adapter is not a fresh one.
+
+    What is frozen in the policy already is not copied.
+    """
     if not has_adapter(policy.model):
-        model = copy.deepcopy(policy.model).requires_grad_(False)
+        shared = {id(weight): weight for weight in policy.model.parameters() if not weight.requires_grad}
+        model = copy.deepcopy(policy.model, shared).requires_grad_(False)
         return Reference(Policy(model, policy.tokenizer, policy.device))
     if not was_adapter:
         return Reference(policy, lambda: in_use(policy.model, None))

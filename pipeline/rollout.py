@@ -58,6 +58,7 @@ class Collector:
         Raises Refused for a score that is no number.
         """
         clock, options = Clock(), self.options
+        self.actor.forget()
         # 1. sample from the policy as it is; every row has uniform numbers of its own, whichever process it is in
         uniform = self.processes.share(uniform_numbers(len(prompts), options.max_new_tokens, draws))
         mine, policy = self.processes.share(prompts), self.actor.policy
@@ -82,8 +83,8 @@ class Collector:
         found = [[None] * len(sequences) for _ in range(4)]
         for part in micro_batches([len(p) + len(c) for p, c in sequences], self.options.micro_batch_tokens):
             batch = [sequences[i] for i in part]
-            frozen = reference_log_probs(self.reference, batch, self.actor.temperature)
-            packed = (*self.actor.figures(batch, with_entropy=True), frozen)
+            own = self.actor.figures(batch, with_entropy=True)
+            packed = (*own, reference_log_probs(self.reference, batch, self.actor.temperature))
             for rows, tensor in zip(found, packed, strict=True):
                 for i, row in zip(part, tensor.float().cpu().split([len(c) for _, c in batch]), strict=True):
                     rows[i] = row

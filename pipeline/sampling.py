@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from pipeline.plain_steps import PlainSteps, steps_plainly
 from pipeline.policy import Policy
 from pipeline.precision import autocast
 from pipeline.token_cache import PaddingMask, cache_for
@@ -94,8 +95,13 @@ class _Batch:
         self.mask = None
         if int(lengths.min()) < longest:  # rows of one length need no mask
             self.mask = PaddingMask(policy.model, longest - lengths, room, self.cache)
+        self.steps = PlainSteps(policy.model, self.cache, room) if self._steps_plainly() else None
         self.rows = torch.arange(len(prompts), device=policy.device)  # which row each line of the batch is
         self.ended = torch.zeros(len(prompts), dtype=torch.bool, device=policy.device)
+
+    def _steps_plainly(self) -> bool:
+        ready = self.mask is None or self.mask.added is not None
+        return ready and steps_plainly(self.policy.model)
 
     @torch.inference_mode()
     def run(self) -> list[list[int]]:
@@ -111,6 +117,9 @@ class _Batch:
         return [_until_end(row, self.policy.eos_ids) for row in tokens.tolist()]
 
     def _logits(self) -> torch.Tensor:
+        if self.steps and self.ids.shape[1] == 1 and self.cache.get_seq_length():
+            barred = self.mask and self.mask.per_head(self.length, self.cache.layers[0].keys.shape[1])
+            return self.steps.logits(self.ids[:, 0], self.positions[:, 0], barred)
         # On a CPU the loop is bound by launches, not by products: bfloat16 gains nothing there, with AMX neither.
         with autocast(self.policy.device) if self.policy.device.type == "cuda" else nullcontext():
             out = self.policy.model(

@@ -74,6 +74,7 @@ class PaddingMask:
         known = model.config._attn_implementation in CUT_MASKS and padding.device.type == "cpu"
         ready = known and all(type(layer) is RoomyLayer for layer in cache.layers)
         self.added = torch.where(self.real, 0.0, torch.finfo(model.dtype).min) if ready else None
+        self.headed: Tensor | None = None
         if ready:
             self.added = self.added.to(model.dtype)[:, None, None]  # [B, 1, 1, room], as attention adds it
 
@@ -83,7 +84,14 @@ class PaddingMask:
             return self.added[..., :length]
         return self.real[:, :length].long()
 
+    def per_head(self, length: int, heads: int) -> Tensor:
+        """[B heads, 1, T], as a product of single tokens adds it."""
+        if self.headed is None:
+            self.headed = self.added[:, 0].repeat_interleave(heads, 0)
+        return self.headed[..., :length]
+
     def keep(self, rows: Tensor) -> None:
         """Only these rows [b] go on."""
+        self.headed = None
         self.real = self.real[rows]
         self.added = None if self.added is None else self.added[rows]

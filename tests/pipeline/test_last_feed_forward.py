@@ -23,8 +23,8 @@ def llama() -> LlamaModel:
 def read_states(model: nn.Module, wanted: list[int] | None) -> torch.Tensor:
     if wanted is None:
         return model(input_ids=IDS, use_cache=False).last_hidden_state.flatten(0, 1)[READ]
-    with feeding_forward_at(model, wanted):
-        return model(input_ids=IDS, use_cache=False).last_hidden_state.flatten(0, 1)[READ]
+    with feeding_forward_at(model, wanted) as found_at:
+        return model(input_ids=IDS, use_cache=False).last_hidden_state.flatten(0, 1)[found_at]
 
 
 @pytest.mark.parametrize("multiple", [1, 8])

@@ -12,9 +12,11 @@ import torch
 from pipeline.actor_critic import ActorCritic
 from pipeline.configs import PPOConfig
 from pipeline.critic import make_critic
+from pipeline.frozen_layers import KeptStates
 from pipeline.losses import advantages_and_returns, length_mask, masked_whiten, token_rewards
-from pipeline.policy import load_policy
+from pipeline.policy import completion_ids, load_policy, prompt_ids
 from pipeline.reward import load_reward, new_reward, save_reward, score_texts
+from pipeline.reward_role import load_scorer
 from pipeline.roles import load_roles
 from pipeline.sampling import Sampled, sample
 from pipeline.score_scale import ScoreScale
@@ -156,9 +158,26 @@ def test_13_a_frozen_critic_is_forwarded_once_for_all_passes_and_its_head_alone_
     after.sum().backward()
     assert len(forwards) == made and torch.equal(after, torch.cat(before[::-1]))
     assert critic.trunk == [] and critic.head.weight.grad.abs().sum() > 0
-    with torch.no_grad():
-        actor.figures([([9], [9])])
-    assert len(critic.kept) == 2
+    actor.forget()
+    assert actor.figures(rows).values.requires_grad and len(forwards) == made + 1
+
+
+def test_13_a_frozen_critic_reads_what_scoring_made_also_where_a_completion_did_not_end(tmp_path, tiny_policy_folder):
+    save_reward(new_reward(tiny_policy_folder, 3, 128, "cpu"), tmp_path / "reward")
+    policy, kept, forwards = load_policy(tiny_policy_folder, "cpu"), KeptStates(), []
+    scorer, reward = load_scorer(policy, tmp_path / "reward", "cpu", kept)
+    critic = make_critic(policy, changed(critic="frozen"), {"path": tmp_path / "reward"}, reward, kept)
+    messages = [{"role": "user", "content": "Hi"}]
+    asked, (*words, end) = prompt_ids(policy.tokenizer, messages), completion_ids(policy.tokenizer, "Thank you.")
+    scorer([(messages, "Thank you.")])
+    critic.body.register_forward_hook(lambda *_: forwards.append(1))
+    rows = [(asked, [*words, end]), (asked, words)]
+    found = critic(rows, None)
+    assert not forwards and critic.body is reward.model.base_model
+    kept.forget()
+    torch.testing.assert_close(found, critic(rows, None), atol=1e-5, rtol=0)
+    found.sum().backward()
+    assert forwards and critic.head.weight.grad.abs().sum() > 0
 
 
 def test_14_lambda_one_and_zero_and_a_lambda_of_the_critics_own(tiny_policy):

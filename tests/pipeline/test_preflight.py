@@ -110,6 +110,13 @@ def test_memory_is_counted_by_parameters_and_what_is_trained():
     assert look.activation_bytes("ppo", {"micro_batch_tokens": 100}, model) == 100 * (34 * 2 * 64 + 8000)
 
 
+def test_memory_of_the_last_layers_alone_is_their_share():
+    model = ModelFiles(0, 1_000_000, layers=4, width=64, vocabulary=1000)
+    assert look.training_bytes("ppo", {}, model) == 24_000_000
+    assert look.training_bytes("ppo", {"trained_layers": 1}, model) == 4_000_000 + 3_000_000 + 1_000_000 + 4_000_000
+    assert look.activation_bytes("ppo", {"trained_layers": 1, "micro_batch_tokens": 1}, model) == 34 * 64 + 8000
+
+
 def test_the_memory_of_another_machine_is_not_ours_and_its_price_is_told(services, campaign, tmp_path):
     rank_all(services)
     far = FarBackend(tmp_path / "far")
