@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from pipeline.job import Refused
 
+NORMS_FIRST = ("input_layernorm", "ln_1")  # what a layer does first, of a trunk's states
 PROBE = [[1, 2, 3, 4], [5, 6, 7, 1]]
 Span = tuple[tuple[int, ...], int]  # the tokens of one text, and the first of their places among S
 
@@ -126,8 +127,10 @@ def norms_of(body: nn.Module) -> list[nn.Module]:
 def train_last_layers(model: PreTrainedModel, count: int) -> tuple[Trunk | None, list[str]]:
     """Freeze all but the last `count` layers, the norm behind them, and an output head that is not the embedding's too.
 
-    Of an adapter that is there the same layers learn. Returns the trunk, None where the model cannot begin behind it,
-    and what to know as sentences. 0 changes nothing. Raises Refused for a count that no layers can be left out of.
+    The norm that the first of these layers begins with is frozen: a gradient for its few weights alone would cost as
+    much as that of the states below. Of an adapter that is there the same layers learn. Returns the trunk, None where
+    the model cannot begin behind it, and what to know as sentences. 0 changes nothing. Raises Refused for a count that
+    no layers can be left out of.
     """
     if not count:
         return None, []
@@ -148,6 +151,8 @@ def train_last_layers(model: PreTrainedModel, count: int) -> tuple[Trunk | None,
 
 def _freeze(model: PreTrainedModel, body: nn.Module, last: Sequence[nn.Module]) -> None:
     open_to = {id(weight) for module in (*last, *norms_of(body)) for weight in module.parameters()}
+    for first in (getattr(last[0], name, None) for name in NORMS_FIRST):
+        open_to -= {id(weight) for weight in first.parameters()} if first is not None else set()
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     if head is not None and head.weight is not embedding.weight:
         open_to |= {id(weight) for weight in head.parameters()}

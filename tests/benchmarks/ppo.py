@@ -1,13 +1,15 @@
 """PPO on the starter: episodes per second, peak memory, and what was learned, beside TRL's PPOTrainer.
 
-    python -m tests.benchmarks.ppo [--rounds 3] [--episodes 1280] [--precision fp32 bf16] [--critic shared] [--no-peer]
-    python -m tests.benchmarks.ppo --critic frozen --ours learning_rate=1.2e-4 value_learning_rate=3e-3
+    python -m tests.benchmarks.ppo [--rounds 3] [--episodes 1280] [--attention eager] [--no-peer]
+    python -m tests.benchmarks.ppo --ours learning_rate=1.25e-4 value_learning_rate=3e-3       all layers learn
+    python -m tests.benchmarks.ppo --critic shared --ours                                      at the peer's rates
     python -m tests.benchmarks.ppo --device cuda --size 0.5b      a random Llama-type model on a GPU (ppo_gpu.py)
     python -m tests.benchmarks.ppo --fits 8b                      whether 8 B with LoRA fits there
 
 Both arms train the same starter against the same reward model (ppo_models.py): one minibatch, the same passes, lengths,
-batch, learning rates, KL coefficient, AdamW; checkpointing off. At equal rates the arms end at other KLs, since their
-critics differ (the peer's is the whole reward model): --ours sets options of our arm alone, to compare at one KL.
+batch, KL coefficient, AdamW; checkpointing off. At equal rates the arms end at other KLs, since their critics differ
+(the peer's is the whole reward model): --ours sets options of our arm alone, to compare at one KL. By default ours has
+a head on the frozen reward model for a critic and trains the last layer of the policy; the peer trains all of both.
 Each run is a process of its own, arms in turns. The peer (TRL 1.12, in an environment of its own) is tried with either
 attention in each precision and keeps the fastest. Timed is the median rollout with its updates after the first. What
 both learned is measured by one scorer, ours, on fresh samples for held-out prompts.
@@ -37,6 +39,7 @@ from tests.benchmarks.ppo_runs import ATTENTION, PEER, Result, Setting, gather, 
 from tests.benchmarks.ppo_scorer import Learned, learned
 
 ASKED = ("device", "episodes", "batch_size", "epochs", "max_new_tokens", "critic", "kl_coefficient")
+OURS = ("trained_layers=1", "learning_rate=4.9e-4", "value_learning_rate=3e-3")  # at these it meets the peer's KL
 RATES = ("learning_rate", "value_learning_rate")
 
 
@@ -88,11 +91,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--value-learning-rate", type=float, default=1e-4)
     parser.add_argument("--kl-coefficient", type=float, default=0.05)
-    parser.add_argument("--critic", choices=CRITICS, default="shared")
+    parser.add_argument("--critic", choices=CRITICS, default="frozen")
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
     parser.add_argument("--attention", choices=ATTENTION, help="the peer's, instead of trying which is faster")
     parser.add_argument("--measured", type=int, default=1024, help="samples per round that both are measured on")
-    parser.add_argument("--ours", nargs="*", default=[], metavar="OPTION=VALUE", help="options of our arm alone")
+    parser.add_argument("--ours", nargs="*", default=OURS, metavar="OPTION=VALUE", help="options of our arm alone")
     parser.add_argument("--no-peer", action="store_true", help="leave TRL out")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--size", choices=tuple(ppo_gpu.SIZES), help="a random model of this size instead")

@@ -59,6 +59,7 @@ def test_only_the_last_layers_and_the_norm_behind_them_learn(tiny_policy_folder)
     roles = roles_of(tiny_policy_folder)
     learning = {name.removeprefix("model.") for name, p in roles.policy.model.named_parameters() if p.requires_grad}
     assert {name.split(".")[1] for name in learning if name.startswith("layers.")} == {"1"}
+    assert not any("input_layernorm" in name for name in learning)  # it reads the trunk alone
     assert {name for name in learning if not name.startswith("layers.")} == {"norm.weight"}
     assert roles.notes[0].startswith("The last 1 of 2 layers were trained: ")
 
