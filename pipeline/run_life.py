@@ -5,7 +5,9 @@ Following a run is the monitor's business.
 """
 
 import shutil
+import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from pipeline.agreed import write_agreed
 from pipeline.backend import BackendUnreachable
@@ -17,6 +19,8 @@ from pipeline.services import Services
 from storage import campaigns, run_marks, runs, versions
 from storage.records import ENDED_STATES, Run
 from storage.runs import NotResumable
+
+TRIES, PAUSE = 10, 0.2  # times to remove a run's files, and seconds between them
 
 
 class NotCancellable(ValueError):
@@ -118,8 +122,17 @@ def delete(services: Services, run: Run, by: str = "") -> Run:
             raise NotDeletable(f"run: found its version {name} in use by {user}, expected nothing to need it")
     _clear_elsewhere(services, run)
     marked = run_marks.mark_deleted(services.database, run.id, f"deleted{f' by {by}' if by else ''}", by)
-    shutil.rmtree(services.directory(run), ignore_errors=True)
+    _remove(services.directory(run))
     return marked
+
+
+def _remove(folder: Path) -> None:
+    """A job that has said its result may still be writing its last lines: what came meanwhile goes too."""
+    for _ in range(TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(PAUSE)
 
 
 def _clear_elsewhere(services: Services, run: Run) -> None:

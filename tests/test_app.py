@@ -112,6 +112,7 @@ def state(running):
     return httpx.get(f"{running.url}/api/v1/runs/{running.run_id}", headers=headers).json()["state"]
 
 
+@pytest.mark.slow
 def test_the_app_says_where_it_is_and_leaves_cleanly(served):
     served.until(lambda: "login?token=" in served.said())
     assert f"RankLoop is at {served.url}" in served.said()

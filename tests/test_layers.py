@@ -53,6 +53,7 @@ def test_modules_form_no_circle():
     assert not edges, f"circle among {sorted(edges)}"
 
 
+@pytest.mark.slow
 def test_the_server_never_loads_a_training_library():
     assert not loaded_after("import app, ui.workbench, ui.command_line") & HEAVY
 

@@ -40,6 +40,7 @@ def test_nothing_is_known_before_a_run_of_the_kind_was_seen(services, campaign):
     assert estimates(services) == {first.id: Estimate(0.0, None), second.id: Estimate(None, None)}
 
 
+@pytest.mark.slow
 def test_queued_runs_start_one_after_the_other_as_earlier_runs_took(services, campaign):
     for seconds in (90.0, 100.0, 500.0):
         took(services, campaign, seconds)

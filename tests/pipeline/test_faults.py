@@ -85,6 +85,7 @@ def test_a_step_told_again_after_a_resume_stands_in_storage_as_often_as_it_was_w
 
 
 # ---- results
+@pytest.mark.slow
 @pytest.mark.parametrize("raw", [b"", b'{"model": "artifacts/mo', b"[1]", b'"done"', b"null", b"\xff\xfe"])
 def test_a_result_that_is_torn_or_no_object_is_none(services, campaign, raw):
     behave(services, "die")
@@ -95,6 +96,7 @@ def test_a_result_that_is_torn_or_no_object_is_none(services, campaign, raw):
     assert versions.versions(services.database, "reward") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("result", "said"),
     [
@@ -208,6 +210,7 @@ def test_a_run_goes_on_while_the_database_cannot_store_what_it_writes(services, 
     assert [row["loss"] for row in curve_rows(services, found.id)] == [0.5, 0.25]
 
 
+@pytest.mark.slow
 def test_a_run_whose_directory_is_gone_fails_and_stops_no_other(services, campaign):
     lost, monitor = running(services, campaign)
     other = launch(services, "dpo", campaign.id)

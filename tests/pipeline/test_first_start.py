@@ -23,6 +23,7 @@ def kinds(services):
     return [run.kind for run in reversed(runs.runs(services.database))]
 
 
+@pytest.mark.slow
 def test_an_empty_folder_gets_a_policy_and_a_demo_to_rank(services):
     start(services)
     demo = campaigns.campaign_by_name(services.database, "demo")
@@ -32,12 +33,14 @@ def test_an_empty_folder_gets_a_policy_and_a_demo_to_rank(services):
     assert kinds(services) == ["starter", "generate"] and first_start.state(services) is None
 
 
+@pytest.mark.slow
 def test_a_second_start_does_nothing(services):
     start(services)
     start(services)
     assert kinds(services) == ["starter", "generate"]
 
 
+@pytest.mark.slow
 def test_the_state_says_what_is_made_and_how_far_it_is(services):
     behave(services, "wait")
     first_start.ensure_started(services)
@@ -57,6 +60,7 @@ def test_a_folder_with_a_campaign_gets_a_policy_only(services):
     assert [c.name for c in campaigns.campaigns(services.database)] == ["trial"]
 
 
+@pytest.mark.slow
 def test_a_restart_goes_on_where_the_last_process_ended(services):
     first_start.ensure_started(services)
     quick(services).wait("0001-starter")
@@ -71,6 +75,7 @@ def test_a_restart_goes_on_where_the_last_process_ended(services):
     reopened.close()
 
 
+@pytest.mark.slow
 def test_a_failed_start_says_why_and_tries_again_next_time(services):
     behave(services, "fail")
     with pytest.raises(first_start.FirstStartFailed, match="found 0 groups"):

@@ -68,6 +68,7 @@ def test_a_job_keeps_room_while_it_works_and_none_afterwards(run):
     assert kept == [disk.ROOM] and not (run.path / disk.NAME).exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(tmp_path, tiny_policy_folder):
     """With the limit below the size of the optimizer's file, weights can be written and the checkpoint cannot."""
     run = training_run(tmp_path / "run", "reward", {"policy": tiny_policy_folder}, {"epochs": 2})

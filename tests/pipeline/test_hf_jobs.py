@@ -101,6 +101,7 @@ def test_it_says_what_it_offers_and_costs(backend):
     assert (gpu.name, gpu.accelerators, gpu.memory, round(gpu.price, 2)) == ("a10g-small", 1, 24 * 1000**3, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("breaks", "said"),
     [
@@ -163,6 +164,7 @@ ENDINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "message", "said", "retry"), ENDINGS)
 def test_how_a_job_ended(backend, hub, tmp_path, stage, message, said, retry):
     hub.waiting = True

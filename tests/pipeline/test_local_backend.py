@@ -134,6 +134,7 @@ def test_a_job_sees_the_gpus_of_its_slot(directory, slot, seen):
     until(lambda: not backend.alive(handle))
 
 
+@pytest.mark.slow
 def test_what_a_dead_job_left_behind_is_ended(backend, directory):
     behave(directory, "parent")  # starts a child in a session of its own, and one in the job's group
     handle = backend.submit(Job(directory.path, MODULE))
@@ -147,6 +148,7 @@ def test_what_a_dead_job_left_behind_is_ended(backend, directory):
     until(lambda: not any(child.is_running() for child in children))
 
 
+@pytest.mark.slow
 def test_force_reaches_children_with_sessions_of_their_own(backend, directory):
     behave(directory, "parent")
     handle = backend.submit(Job(directory.path, MODULE))

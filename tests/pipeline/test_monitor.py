@@ -153,6 +153,7 @@ def test_generate_opens_tasks_for_prompts_with_two_completions(services, campaig
     assert rank_all(services, "bob") == 5
 
 
+@pytest.mark.slow
 def test_a_comparison_is_shown_first(services, campaign):
     add_base(services, "other")
     quick(services).wait(launch(services, "generate", campaign.id, {"k": 2}).id)

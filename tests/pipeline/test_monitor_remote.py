@@ -133,6 +133,7 @@ def test_a_paid_run_is_started_again_only_for_the_rest_of_what_was_agreed_to(ser
     assert quick(services).wait(run.id).state == "failed" and far.limits == [12, 11, 10]
 
 
+@pytest.mark.slow
 def test_a_paid_run_is_not_started_again_where_that_could_cost_more_than_was_agreed_to(services, campaign, far):
     failed = quick(services).wait(paid_run(services, campaign, far, 5, 5.0).id)
     assert failed.state == "failed" and "another start could cost more than was agreed to" in failed.reason
@@ -166,6 +167,7 @@ def test_the_backends_sentence_is_the_reason(services, campaign, far):
     assert quick(services).wait(start(services, campaign).id).reason.startswith("the image could not be pulled")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", ["hang", "deaf"])
 def test_a_run_elsewhere_is_cancelled(services, campaign, far, behaviour, monkeypatch):
     monkeypatch.setattr("pipeline.monitor.FORCE_SECONDS", 0.2)
@@ -201,6 +203,7 @@ def test_a_run_whose_backend_is_not_configured_any_more_waits_and_says_so(servic
     assert "may still be running there" in monitor.wait(run.id).reason
 
 
+@pytest.mark.slow
 def test_a_resumed_run_gets_a_job_of_its_own(services, campaign, far):
     far_behaves(far, "die")
     failed = quick(services).wait(start(services, campaign).id)

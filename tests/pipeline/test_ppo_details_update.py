@@ -244,11 +244,13 @@ def other_tokenizer() -> PreTrainedTokenizerFast:
 
 
 ADAPTERS = {"lora_rank": 4, "critic": "separate", "reward_normalisation": "running"}
+LAST = {"critic": "frozen", "trained_layers": 1}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "after"), [({}, 1), ({}, 2), (ADAPTERS, 2), ({"critic": "reward"}, 1), ({"critic": "frozen"}, 1)]
+    ("options", "after"),
+    [({}, 1), ({}, 2), (ADAPTERS, 2), ({"critic": "reward"}, 1), ({"critic": "frozen"}, 1), (LAST, 1)],
 )
 def test_30_a_resumed_run_equals_an_uninterrupted_one(tmp_path, models, monkeypatch, options, after):
     options = options | {"kl_target": 0.5, "kl_stop": 50.0, "lr_warmup": 1}

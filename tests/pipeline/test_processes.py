@@ -48,13 +48,14 @@ def test_all_but_the_first_leave_no_metrics(tmp_path):
     assert run.metrics()[0] == [] and run.status() is None and onlooker.config() == run.config()
 
 
-@pytest.fixture
-def runs(tmp_path, tiny_policy_folder, monkeypatch) -> list:
+@pytest.fixture(params=[{}, {"trained_layers": 1, "critic": "frozen"}], ids=["all layers", "the last layer"])
+def runs(request, tmp_path, tiny_policy_folder, monkeypatch) -> list:
     """The same run twice: by this process alone, and by two under torchrun."""
     exact_arithmetic(monkeypatch)
     save_reward(new_reward(tiny_policy_folder, 3, 128, "cpu"), tmp_path / "reward")
     models = {"policy": tiny_policy_folder, "reward": tmp_path / "reward"}
-    one, two = (training_run(tmp_path / name, "ppo", models, OPTIONS, ranked_rows(train=3)) for name in ("1", "2"))
+    asked = OPTIONS | request.param
+    one, two = (training_run(tmp_path / name, "ppo", models, asked, ranked_rows(train=3)) for name in ("1", "2"))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = [*launcher, "tests/pipeline/two_processes.py", str(two.path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

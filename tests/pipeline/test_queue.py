@@ -30,6 +30,7 @@ def working_on(services):
     return [line for line in words if line[-1].startswith(str(services.data / "runs"))]
 
 
+@pytest.mark.slow
 def test_three_runs_on_one_slot_run_one_after_the_other_in_order(services, campaign):
     made = [launch(services, kind, campaign.id) for kind in ("reward", "dpo", "reward")]
     monitor, most = quick(services), 0
@@ -39,6 +40,7 @@ def test_three_runs_on_one_slot_run_one_after_the_other_in_order(services, campa
     assert most == 1 and started(services, made) == [run.id for run in made]
 
 
+@pytest.mark.slow
 def test_a_priority_given_while_the_queue_moves_counts(services, campaign):
     behave(services, "wait")
     made, monitor = [launch(services, "reward", campaign.id) for _ in range(3)], quick(services)
@@ -49,6 +51,7 @@ def test_a_priority_given_while_the_queue_moves_counts(services, campaign):
     assert started(services, made) == [made[0].id, made[2].id, made[1].id]
 
 
+@pytest.mark.slow
 def test_each_slot_takes_one_run_and_a_third_waits(services, campaign):
     split(services, "cpu", "cpu")
     behave(services, "wait")

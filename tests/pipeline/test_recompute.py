@@ -67,6 +67,7 @@ def weights(path, kind, folder, options):
     return load_file(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"),
     [

@@ -166,6 +166,7 @@ def test_sigterm_lets_the_job_save_and_says_that_the_machine_was_taken(place, ru
     assert sync(place, run.path) and json.loads((run.path / "exit.json").read_text())["taken"]
 
 
+@pytest.mark.slow
 def test_a_deaf_job_ends_by_force_after_sigterm(place, run, work):
     pack(place, run.path)
     job = started(place, work, "deaf")

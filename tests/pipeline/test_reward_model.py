@@ -173,6 +173,7 @@ def test_a_learning_rate_of_zero_is_refused(tmp_path, tiny_policy_folder):
         train(tmp_path / "run", tiny_policy_folder, {"learning_rate": 0.0, "epochs": 1})
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path, tiny_policy_folder, monkeypatch):
     _, whole = train(tmp_path / "whole", tiny_policy_folder)
     run = training_run(tmp_path / "run", "reward", {"policy": tiny_policy_folder}, QUICK)

@@ -1,5 +1,7 @@
 """Resume, run again, delete: what may be done with a run after its launch, and what it leaves."""
 
+import shutil
+
 import pytest
 
 from pipeline import run_life
@@ -78,6 +80,22 @@ def test_what_a_backend_holds_of_a_run_goes_with_it_and_nothing_is_deleted_while
     monkeypatch.setattr(backend, "clear", lambda *given: asked.append(given))
     run_life.delete(services, run)
     assert asked == [(services.directory(run), run.handle)] and not services.directory(run).exists()
+
+
+def test_what_a_job_writes_while_its_files_are_removed_goes_too(tmp_path, monkeypatch):
+    folder, remove, late = tmp_path / "run", shutil.rmtree, ["log.txt", "status.json"]
+
+    def removed(path, ignore_errors):
+        remove(path, ignore_errors=ignore_errors)
+        if late:
+            path.mkdir()
+            (path / late.pop()).touch()
+
+    folder.mkdir()
+    monkeypatch.setattr(run_life.shutil, "rmtree", removed)
+    monkeypatch.setattr(run_life, "PAUSE", 0.0)
+    run_life._remove(folder)
+    assert not folder.exists() and not late
 
 
 def test_a_run_whose_version_is_in_use_is_not_deleted(services, campaign):

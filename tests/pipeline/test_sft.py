@@ -108,6 +108,7 @@ def test_nothing_to_learn_from_is_refused_in_a_sentence(tmp_path, tiny_policy_fo
         trained(tmp_path / "still", tiny_policy_folder, learning_rate=0.0)
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path, tiny_policy_folder, monkeypatch):
     _, whole = trained(tmp_path / "whole", tiny_policy_folder)
     run = training_run(tmp_path / "run", "sft", {"policy": tiny_policy_folder}, QUICK, demonstrations())

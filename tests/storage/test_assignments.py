@@ -202,6 +202,7 @@ def test_a_lease_does_not_run_out_while_its_answer_is_being_stored(db, clock, te
     assert submit(db, pool, team[0], ranked(assignment)).status == "counted"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_overlap_holds_exactly_with_threads_expiry_and_late_answers(db, clock, seed):
     """20 annotators claim, answer twice at once, skip, dawdle and come late; the invariant is watched all the time."""

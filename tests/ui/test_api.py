@@ -52,6 +52,7 @@ def operations() -> list[tuple[str, str, str]]:
     return [(m.upper(), path, op["x-role"]) for path, ways in described.items() for m, op in ways.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path", "role"), operations())
 def test_every_route_asks_for_its_role_before_it_reads_the_body(loop, method, path, role):
     address = path.replace("{campaign}", "talk").replace("{run_id}", "0001-x").replace("{form}", "trl")

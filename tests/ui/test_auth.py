@@ -60,6 +60,7 @@ def test_what_needs_no_account_is_open(bench, path):
     assert httpx.get(bench.url + path).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["annotator", "reviewer", "lead", "admin"])
 def test_each_role_opens_its_pages_and_no_others(bench, role):
     with signed_in(bench, role) as client:
@@ -70,12 +71,14 @@ def test_each_role_opens_its_pages_and_no_others(bench, role):
                 assert client.get(path).status_code == expected, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/config", "/config/", "/config?page=none", "/?page=none", "/gradio_api/info"])
 def test_the_description_of_all_pages_is_for_admins(bench, path):
     with signed_in(bench, "lead") as client:
         assert client.get(path).status_code == 403
 
 
+@pytest.mark.slow
 def test_every_handler_of_another_page_refuses_an_annotator(bench):
     config = bench.server.demo.config
     open_to_all = [page for page, role in navigation.ROLES.items() if role == "annotator"]
@@ -93,6 +96,7 @@ def test_annotators_bring_and_take_no_files(bench):
         assert client.post("/gradio_api/upload", files={"files": b"x"}).status_code == 403
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
 def test_a_foreign_page_cannot_drive_a_signed_in_person(bench, origin):
     with signed_in(bench, "admin") as client:
@@ -153,6 +157,7 @@ def test_signing_out_here_takes_the_cookie_away(bench):
         assert client.get("/").status_code == 303
 
 
+@pytest.mark.slow
 def test_a_wrong_password_signs_nobody_in_and_soon_has_to_wait(bench):
     form = {"name": bench.person().name, "password": "wrong"}
     seen = [httpx.post(f"{bench.url}/login", data=form).status_code for _ in range(9)]

@@ -47,6 +47,7 @@ def records(path, count=3):
     return str(path)
 
 
+@pytest.mark.slow
 def test_simulate_on_an_empty_folder_makes_what_is_missing(verb):
     code, answer, err = verb("simulate", "--annotators", "2", "--limit", "9")
     assert code == 0 and (answer["annotators"], answer["rankings"]) == (2, 9)
@@ -77,11 +78,13 @@ def test_the_loop_has_the_agreed_keys(verb, tmp_path):
     assert verb("check")[1]["sound"] is True
 
 
+@pytest.mark.slow
 def test_ppo_without_a_reward_model_is_refused(verb):
     code, answer, err = verb("train", "ppo")
     assert (code, answer) == (1, None) and "`train reward` first" in err
 
 
+@pytest.mark.slow
 def test_a_failed_run_tells_its_error_and_the_logs_end(verb):
     verb("simulate", "--limit", "12")
     (verb.data / "runs" / "behaviour").write_text("fail")
@@ -90,6 +93,7 @@ def test_a_failed_run_tells_its_error_and_the_logs_end(verb):
     assert "found 0 groups" in err and "fake reward does: fail" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words, told",
     [
@@ -123,6 +127,7 @@ def test_a_bad_record_is_refused_with_its_line_and_the_rest_goes_in(verb, tmp_pa
     assert verb("import", str(tmp_path / "bad.jsonl"))[0] == 1
 
 
+@pytest.mark.slow
 def test_a_campaign_is_asked_for_only_where_several_hold_data(verb, tmp_path):
     verb("import", records(tmp_path / "one.jsonl"))
     verb("simulate", "--annotators", "1")
@@ -156,6 +161,7 @@ def test_a_held_folder_is_told_in_one_line_with_the_address(verb):
     assert (code, answer) == (1, None) and "http://127.0.0.1:7860" in err and len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_the_run_and_exits_130(verb, monkeypatch):
     verb("simulate", "--limit", "12")
 
@@ -176,6 +182,7 @@ def test_every_option_of_a_kind_is_a_flag():
     assert (options.option_kl_target, options.option_batch_size, options.reward) == ("4", "8", "reward-1")
 
 
+@pytest.mark.slow
 def test_help_loads_no_pages():
     code = "import sys, app; app.main(['report'], {'RANKLOOP_DATA': sys.argv[1]}); print('gradio' in sys.modules)"
     done = subprocess.run([sys.executable, "app.py", "--help"], cwd=ROOT, capture_output=True, text=True)
@@ -194,6 +201,7 @@ def test_simulate_ranks_an_imported_campaign_without_making_a_starter(verb, tmp_
     assert verb("report")[1]["campaigns"][0]["name"] == "mine"
 
 
+@pytest.mark.slow
 def test_resources_are_flags_of_every_run_and_are_kept_with_it(verb, tmp_path):
     verb("simulate", "--annotators", "2")
     code, answer, _ = verb("train", "reward", "--hardware", "this machine", "--timeout-minutes", "5")
@@ -205,6 +213,7 @@ def test_resources_are_flags_of_every_run_and_are_kept_with_it(verb, tmp_path):
     assert verb("evaluate", "--backend", "ray")[0] == 2
 
 
+@pytest.mark.slow
 def test_demonstrations_that_were_imported_train_a_policy(verb, tmp_path):
     code, _, err = verb("train", "sft")
     assert code == 1 and "sft: found 0 demonstrations" in err

@@ -73,6 +73,7 @@ def test_keys_that_come_twice_and_huge_numbers_harm_nothing(db):
     assert all(refusal.field for refusal in report.refused)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ROUTES)
 def test_no_route_fails_on_a_broken_body(bench, route):
     lead = bench.person("lead")

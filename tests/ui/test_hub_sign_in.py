@@ -106,6 +106,7 @@ def test_members_of_a_listed_organisation_get_in(world):
     assert people.person_by_name(world.services.database, "cem").role == "reviewer"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "orgs", [[{"preferred_username": "other", "name": "team"}], ["team"], [{"name": "team"}], None]
 )
@@ -181,6 +182,7 @@ def test_a_stolen_code_is_worth_nothing_without_the_verifier(world):
     assert thief.get(re.sub(r"code=[^&]+", f"code={code}", back)).status_code == 403
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("claim", "word"),
     [

@@ -33,6 +33,7 @@ def hidden(bench: Bench) -> doors.Handler:
     return next(one for one in doors.handlers(bench.server.demo) if one.name.endswith("people_page.open_page"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["run/predict", "api/predict", "run/open_page", "call/open_page", "call/v2/open_page"])
 def test_a_hidden_handler_gives_nothing_by_any_address(bench, way):
     body = {"fn_index": hidden(bench).number, "data": [], "session_hash": "intruder"}
@@ -59,6 +60,7 @@ def test_the_queue_gives_no_hidden_handler_either(bench):
     pytest.fail("the queue told no end")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["/config", "/config/", "/config?page=", "//config", "/gradio_api/info", "/openapi.json"]
 )
@@ -83,6 +85,7 @@ def test_whose_page_it_is_is_remembered_in_a_bounded_list(bench):
     assert len(sessions._owners) == 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("origin", EVIL)
 def test_a_page_of_another_site_drives_nobody(bench, origin):
     with visitor(bench, "admin") as client:
@@ -106,6 +109,7 @@ def test_no_host_lets_another_site_ask_first(bench, host):
         assert not any(name.startswith("access-control") for name in reply.headers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x-forwarded-host", "x-original-host", "x-host", "forwarded"])
 def test_no_header_makes_a_foreign_origin_ours(bench, name):
     value = "host=evil.example" if name == "forwarded" else "evil.example"
@@ -140,6 +144,7 @@ def test_links_lead_to_the_settings_address_whatever_a_proxy_says(bench):
     assert Auth(bench.services, "secret").address(plain({"x-forwarded-host": "evil.example"})) == "http://test"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["", "/", "/sse", "/schema", "/http", "/messages"])
 def test_there_are_no_tools_for_agents(bench, path):
     assert httpx.get(f"{bench.url}/gradio_api/mcp{path}").status_code == 401
@@ -151,6 +156,7 @@ def test_there_are_no_tools_for_agents(bench, path):
 FILES = ("/etc/passwd", "../../etc/passwd", "{data}/secret", "{data}/rankloop.duckdb", "{data}/journal.jsonl", "app.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", FILES)
 @pytest.mark.parametrize(
     "way", ["/gradio_api/file={}", "/gradio_api/file/{}", "/static/{}", "/assets/{}", "/vendor/{}"]
@@ -184,6 +190,7 @@ def test_an_import_reads_no_other_file_of_the_server(bench):
     assert (bench.services.data / "secret").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["/rank/answer", "/gradio_api/queue/join", "/login", "/account/password", "/api/v1/rankings"]
 )
@@ -271,6 +278,7 @@ TARGETS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_signing_in_leads_to_no_other_site(bench, target):
     form = {"name": bench.person().name, "password": PASSWORD}
@@ -303,6 +311,7 @@ def test_guessing_links_has_to_wait(bench, path):
         auth.failures_by_address = before
 
 
+@pytest.mark.slow
 def test_guessing_the_present_password_has_to_wait(bench):
     with visitor(bench) as client:
         form = {"present": "wrong", "password": "another good password"}

@@ -35,6 +35,7 @@ def differing(found: set[str], listed: set[str]) -> dict[str, list[str]]:
     return {"not in the table": sorted(found - listed), "gone": sorted(listed - found)}
 
 
+@pytest.mark.slow
 def test_every_handler_stands_in_the_table(house):
     found = {one.name for one in doors.handlers(house[0].server.demo)}
     assert differing(found, set(OPEN_FROM["handlers"])) == {"not in the table": [], "gone": []}
@@ -115,6 +116,7 @@ OTHERS_THINGS = [  # requests for another person's assignment, submission, key a
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "body"), OTHERS_THINGS)
 def test_another_persons_work_stays_theirs(house, path, body):
     bench, headers = house

@@ -10,6 +10,8 @@ from storage.records import Submission
 from tests.ui.windows import STATIC, Window, browser_of, four, sign_in, stored
 from ui.auth import WHO_COOKIE
 
+pytestmark = pytest.mark.slow
+
 CASES = Path(__file__).with_name("outbox.test.mjs")
 NO_LOCKS = "() => Object.defineProperty(navigator, 'locks', { value: undefined })"
 NO_CHANNEL = "() => { delete window.BroadcastChannel; }"
