@@ -89,9 +89,11 @@ def _looks_like_it(model: PreTrainedModel) -> bool:
     body = model.get_decoder()
     linears = [module for name, module in body.named_modules() if name.rpartition(".")[2] in PARTS]
     linears.append(model.get_output_embeddings())
-    own = all(type(module) is nn.Linear for module in linears)  # an adapter may come and go
+    if len(linears) == 1 or any(type(module) is not nn.Linear for module in linears):  # an adapter may come and go
+        return False
     heard = any(module._forward_hooks or module._forward_pre_hooks for module in (model, *linears))
-    return own and len(linears) > 1 and not heard and getattr(body.rotary_emb, "rope_type", "") not in CHANGING
+    turns = getattr(body, "rotary_emb", None)
+    return not heard and turns is not None and getattr(turns, "rope_type", "") not in CHANGING
 
 
 @torch.inference_mode()

@@ -9,6 +9,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -51,6 +53,9 @@ def test_rows_of_several_lengths_are_sampled_as_by_the_model_itself(tiny_policy,
     "model",
     [
         GPT2LMHeadModel(GPT2Config(vocab_size=64, n_positions=64, n_embd=32, n_layer=2, n_head=4)),
+        OPTForCausalLM(
+            OPTConfig(vocab_size=64, hidden_size=32, ffn_dim=48, word_embed_proj_dim=32, num_attention_heads=4)
+        ),
         model_of(Qwen3ForCausalLM, Qwen3Config, num_key_value_heads=2, head_dim=8),
         model_of(Gemma2ForCausalLM, Gemma2Config, num_key_value_heads=2, head_dim=8),
         model_of(LlamaForCausalLM, LlamaConfig, hidden_act="gelu"),
