@@ -33,7 +33,7 @@ POLICY_LOSSES = ("dpo", "ipo", "cdpo", "robust", "hinge", "simpo", "orpo", "plac
 QUANTIZED = ("none", "nf4")
 REWARD_SCALES = ("reference", "running", "demonstrations", "none")
 MISSING_EOS = ("subtract", "replace")
-CRITICS = ("shared", "separate", "reward", "frozen")
+CRITICS = ("auto", "shared", "separate", "reward", "frozen")
 SAMPLERS = ("auto", "own", "continuous", "vllm")
 RECOMPUTED = "keep only each layer's input and make the rest anew in the backward: less memory, one more forward"
 HUB_ID = r"\w[\w.-]*/[\w.-]+"
@@ -135,7 +135,7 @@ class PPOConfig:
     minibatches: int = option(2, "optimizer steps per pass", 1)
     micro_batch_tokens: int = option(2048, "tokens of one forward and backward; gradients add up to a minibatch", 1)
     learning_rate: float = option(1e-4, "AdamW's peak learning rate of the policy, linear to 0", 0.0)
-    value_learning_rate: float = option(6e-4, "AdamW's peak learning rate of the value head", 0.0)
+    value_learning_rate: float = option(3e-3, "AdamW's peak learning rate of the value head", 0.0)
     lr_warmup: int = option(0, "first rollouts over which the learning rates rise to their peak", 0)
     kl_coefficient: float = option(0.1, "weight of the KL term at the start, and twice the least it adapts to", 0.0)
     kl_target: float = option(5.0, "nats per completion above which the KL coefficient rises; 0 = fixed", 0.0)
@@ -158,7 +158,9 @@ class PPOConfig:
     missing_eos: str = option("subtract", "take the penalty off the score, or let it replace it", choices=MISSING_EOS)
     max_grad_norm: float = option(1.0, "gradient clipping; 0 = none", 0.0)
     critic: str = option(
-        "shared", "a head on the policy, a trunk of its own, the reward model, or a head on it frozen", choices=CRITICS
+        "auto",
+        "a head on the policy, a trunk of its own, the reward model, or a head on it frozen; auto = frozen if it fits",
+        choices=CRITICS,
     )
     critic_warmup: int = option(1, "first rollouts that train the critic only", 0)
     sft_coefficient: float = option(0.0, "weight of the loss on demonstrations mixed into every step", 0.0)

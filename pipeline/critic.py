@@ -4,6 +4,7 @@
     adapter   the policy's base with an adapter of its own
     trunk     a second model: the policy's body as it starts, or a reward model's with its head
     frozen    a reward model's head, trained on its states, which scoring makes once per rollout: no second backward
+    auto      frozen where the reward model reads the policy's own ids, else shared
 
 Values are those of completion tokens [N], one row after another; value n is the one before token n was chosen.
 D is the hidden size.
@@ -13,7 +14,6 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from pipeline.adapters import has_adapter
 from pipeline.configs import PPOConfig
@@ -22,7 +22,7 @@ from pipeline.job import Refused
 from pipeline.packing import PromptCompletion
 from pipeline.policy import Policy, packed_hidden
 from pipeline.precision import autocast
-from pipeline.reward import Reward, load_reward
+from pipeline.reward import Reward, TextScorer, load_reward
 from pipeline.roles import CRITIC, add_role, in_use, role_weights
 
 FROM_REWARD = ("reward", "frozen")
@@ -105,31 +105,30 @@ class TrunkCritic(Critic):
         return [self.body]
 
 
-class FrozenCritic(TrunkCritic):
-    """A head on a body that does not learn: what a rollout makes of it serves all passes over that rollout.
+class FrozenCritic(Critic):
+    """A reward model's head on its states, which do not learn: one forward per rollout serves all passes over it.
 
-    kept holds states [length, D] by prompt and completion; the scorer may have put them there.
+    What the scorer has seen it leaves in `kept`, states [length, D] by prompt and completion.
     """
 
-    def __init__(self, body: nn.Module, device: torch.device, kept: KeptStates | None = None):
-        super().__init__(body.requires_grad_(False), device)
-        self.kept = KeptStates() if kept is None else kept
+    shares = False
+
+    def __init__(self, scorer: TextScorer, device: torch.device):
+        body = scorer.reward.model.base_model
+        super().__init__(width_of(body), device)
+        self.body, self.meanwhile = (body,), scorer.meanwhile  # in a tuple: its weights are not the critic's
+        self.kept = scorer.kept = KeptStates()
 
     def states(self, sequences: list[PromptCompletion], hidden: Tensor | None) -> Tensor:
         """Those that were made last, else anew."""
         names = [(tuple(prompt), tuple(completion)) for prompt, completion in sequences]
         known = self.kept.of(names)
         if known is not None:
-            return torch.cat(known)
-        with torch.no_grad():
-            states = super().states(sequences, hidden)
+            return torch.cat(known).to(self.head.weight.device)
+        with torch.no_grad(), self.meanwhile(), autocast(self.head.weight.device):
+            states = packed_hidden(self.body[0], sequences)[0]
         self.kept.keep(names, states.split([len(completion) for _, completion in names]))
-        return states
-
-    @property
-    def bodies(self) -> list[nn.Module]:
-        """None that learns."""
-        return []
+        return states.to(self.head.weight.device)
 
 
 def width_of(model: nn.Module) -> int:
@@ -138,50 +137,58 @@ def width_of(model: nn.Module) -> int:
 
 
 def make_critic(
-    policy: Policy,
-    options: PPOConfig,
-    entry: dict | None = None,
-    scoring: Reward | None = None,
-    kept: KeptStates | None = None,
+    policy: Policy, options: PPOConfig, scorer: TextScorer | None = None, path: str | None = None
 ) -> Critic:
-    """The critic that the options ask for.
-
-    entry is the run's of the reward model, `scoring` that model as it is loaded, `kept` what its scoring leaves.
+    """The critic that the options ask for: by the scorer's reward model, or from the folder or Hub id it is at.
 
     Raises Refused where a reward model cannot be the critic.
     """
-    if options.critic in FROM_REWARD:
-        return _from_reward(policy, options, entry, scoring, kept)
-    if options.critic == "separate" and has_adapter(policy.model):
+    kind = options.critic
+    if kind == "auto":
+        kind = "frozen" if scorer is not None and _reads_as(scorer.reward, policy) else "shared"
+    if kind in FROM_REWARD:
+        return _from_reward(policy, options, kind, scorer, path)
+    if kind == "separate" and has_adapter(policy.model):
         return AdapterCritic(policy, options.seed)
-    if options.critic == "separate":
+    if kind == "separate":
         return TrunkCritic(copy.deepcopy(policy.model.get_decoder()).requires_grad_(True), policy.device)
     return Critic(width_of(policy.model), policy.device)
 
 
+def critic_notes(options: PPOConfig, critic: Critic) -> list[str]:
+    """What to know about the choice, as sentences."""
+    if options.critic == "auto" and critic.shares:
+        return ["The reward model reads text in another way than the policy: the critic is a head on the policy."]
+    return []
+
+
 @torch.no_grad()
-def _from_reward(
-    policy: Policy, options: PPOConfig, entry: dict | None, scoring: Reward | None, kept: KeptStates | None
-) -> TrunkCritic:
+def _from_reward(policy: Policy, options: PPOConfig, kind: str, scorer: TextScorer | None, path: str | None) -> Critic:
     """A reward model read as a critic: its value is the score of the text so far (Ouyang et al. 2022, C.4).
 
-    The score is on the scale of the rewards. With critic=frozen the head alone learns.
+    The score is on the scale of the rewards. With critic=frozen the head alone learns, and nothing is loaded twice.
     """
-    kind = options.critic
-    if entry is None:
+    if scorer is None or path is None:
         raise Refused(f"critic={kind} needs a reward model that is a folder or Hub id; take shared or separate.")
-    frozen = kind == "frozen"
-    whole = scoring is not None and isinstance(scoring.model, PreTrainedModel)  # not an adapter on the policy's base
-    reward = scoring if frozen and whole else load_reward(entry["path"], policy.device)
-    head = getattr(reward.model, "score", None)
-    if not isinstance(head, nn.Linear) or reward.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
+    if not _reads_as(scorer.reward, policy):
         raise Refused(
-            f"critic={kind}: {entry['path']} reads text in another way than the policy (its vocabulary or its kind "
-            "of model), so it cannot be the critic; take shared or separate."
+            f"critic={kind}: {path} reads text in another way than the policy (its vocabulary or its kind of model), "
+            "so it cannot be the critic; take shared or separate."
         )
-    body = reward.model.base_model
-    critic = FrozenCritic(body, policy.device, kept) if frozen else TrunkCritic(body, policy.device)
+    reward = scorer.reward
+    if kind == "frozen":
+        critic: Critic = FrozenCritic(scorer, policy.device)
+    else:
+        reward = load_reward(path, policy.device)  # one of its own, which learns
+        critic = TrunkCritic(reward.model.base_model, policy.device)
+    head = reward.model.score
     mean, std = (0.0, 1.0) if options.reward_normalisation == "none" else (reward.mean, reward.std)
     critic.head.weight.copy_(head.weight / std)
     critic.head.bias.copy_(((0 if head.bias is None else head.bias) - mean) / std)
     return critic
+
+
+def _reads_as(reward: Reward, policy: Policy) -> bool:
+    """Whether a reward model is a decoder over the policy's own ids."""
+    head = getattr(reward.model, "score", None)
+    return isinstance(head, nn.Linear) and reward.tokenizer.get_vocab() == policy.tokenizer.get_vocab()

@@ -7,19 +7,18 @@ Under `torchrun` several processes train one policy.
 """
 
 from pipeline.configs import PPOConfig, make_config
-from pipeline.critic import make_critic
+from pipeline.critic import critic_notes, make_critic
 from pipeline.demonstrations import Demonstrations, read_demonstrations
-from pipeline.frozen_layers import KeptStates
 from pipeline.groups import read_prompts
 from pipeline.job import Refused
 from pipeline.policy import Policy, prompt_ids, save_policy, weights_digest
 from pipeline.ppo_training import CHECKPOINT, Training
 from pipeline.processes import Onlooker, Processes, join, main
 from pipeline.recompute import recompute_layers
-from pipeline.reward import Reward, spread
+from pipeline.reward import TextScorer, spread
 from pipeline.reward_role import load_scorer
 from pipeline.roles import CRITIC, FROZEN, REWARD, drop_role, load_roles
-from pipeline.rollout import Scorer, TrainPrompt
+from pipeline.rollout import TrainPrompt
 from pipeline.run_directory import RunDirectory
 from pipeline.samplers import choose
 from pipeline.score_scale import ScoreScale
@@ -71,10 +70,10 @@ def _prepared(run: RunDirectory, config: dict, processes: Processes) -> tuple[Tr
     prompts = train_prompts(run, roles.policy, options)
     shown = read_demonstrations(run.data, roles.policy, roles.policy.max_length)
     _require_demonstrations(shown, options)
-    kept = KeptStates() if options.critic == "frozen" else None
-    scorer, reward = load_scorer(roles.policy, models["reward"]["path"], models["reward"].get("device"), kept)
+    path = models["reward"]["path"]
+    scorer = load_scorer(roles.policy, path, models["reward"].get("device"))
     sampler, chosen = choose(options.sampler, roles.policy, options.batch_size, run.checkpoints / "sampler")
-    critic = make_critic(roles.policy, options, models["reward"], reward, kept)
+    critic = make_critic(roles.policy, options, scorer, path)
     if options.gradient_checkpointing:
         recompute_layers(roles.policy.model, *critic.bodies)
     training = Training.fresh(
@@ -82,18 +81,19 @@ def _prepared(run: RunDirectory, config: dict, processes: Processes) -> tuple[Tr
         scorer,
         options,
         roles.reference,
-        scale_of(reward, scorer, options, shown),
+        scale_of(scorer, options, shown),
         processes,
         shown,
         critic=critic,
         trunk=roles.trunk,
         sampler=sampler,
     )
-    return training, prompts, roles.notes + chosen
+    return training, prompts, roles.notes + critic_notes(options, critic) + chosen
 
 
-def scale_of(reward: Reward, scorer: Scorer, options: PPOConfig, shown: Demonstrations) -> ScoreScale:
+def scale_of(scorer: TextScorer, options: PPOConfig, shown: Demonstrations) -> ScoreScale:
     """What scores are measured in, as options.reward_normalisation says."""
+    reward = scorer.reward
     kind, bound = options.reward_normalisation, options.reward_clip
     if kind == "reference":
         return ScoreScale(kind, reward.mean, reward.std, bound)

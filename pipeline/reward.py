@@ -9,7 +9,8 @@ score the whole text by their own head. Training is in `reward_model.py`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -146,6 +147,20 @@ def score_texts(reward: Reward, items: Sequence[tuple[list[dict], str]], kept: K
         whole = prompt_ids(reward.tokenizer, messages), completion_ids(reward.tokenizer, text)
         sequences += fit_length([whole], reward.max_length)
     return score_tokens(reward, sequences, kept)
+
+
+@dataclass
+class TextScorer:
+    """Raw scores of (messages, completion text) by a reward model, brought up `meanwhile`; `kept` as in `forward`."""
+
+    reward: Reward
+    meanwhile: Callable[[], AbstractContextManager] = nullcontext
+    kept: KeptStates | None = None
+
+    def __call__(self, items: Sequence[tuple[list[dict], str]]) -> list[float]:
+        """One number each, in order."""
+        with self.meanwhile():
+            return score_texts(self.reward, items, self.kept)
 
 
 def normalised(reward: Reward, scores: Sequence[float]) -> list[float]:

@@ -14,12 +14,10 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from pipeline.adapters import PREFIX, WEIGHTS, has_adapter
-from pipeline.frozen_layers import KeptStates
 from pipeline.model_files import base_of
 from pipeline.policy import Policy
-from pipeline.reward import CARD, Reward, load_reward, score_texts
+from pipeline.reward import CARD, Reward, TextScorer, load_reward
 from pipeline.roles import REWARD, drop_role, in_use, inject, role_weights
-from pipeline.rollout import Scorer
 
 HEAD = "score.weight"
 
@@ -40,23 +38,12 @@ class OnBase(nn.Module):
         return self.body[0]
 
 
-def load_scorer(
-    policy: Policy, path: str | Path, device: str | None = None, kept: KeptStates | None = None
-) -> tuple[Scorer, Reward]:
-    """Raw scores of (messages, completion) by the reward model at a folder or Hub id, and the model itself.
-
-    `kept` takes the states it reads the completions in (`reward.forward`).
-    """
+def load_scorer(policy: Policy, path: str | Path, device: str | None = None) -> TextScorer:
+    """Raw scores of (messages, completion) by the reward model at a folder or Hub id."""
     reward = on_base(policy, path)
     if reward is None:
-        whole = load_reward(path, device)
-        return lambda items: score_texts(whole, items, kept), whole
-
-    def score(items):
-        with in_use(policy.model, REWARD):
-            return score_texts(reward, items, kept)
-
-    return score, reward
+        return TextScorer(load_reward(path, device))
+    return TextScorer(reward, lambda: in_use(policy.model, REWARD))
 
 
 @torch.no_grad()

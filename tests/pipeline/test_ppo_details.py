@@ -12,7 +12,6 @@ import torch
 from pipeline.actor_critic import ActorCritic
 from pipeline.configs import PPOConfig
 from pipeline.critic import make_critic
-from pipeline.frozen_layers import KeptStates
 from pipeline.losses import advantages_and_returns, length_mask, masked_whiten, token_rewards
 from pipeline.policy import completion_ids, load_policy, prompt_ids
 from pipeline.reward import load_reward, new_reward, save_reward, score_texts
@@ -136,10 +135,15 @@ def test_13_the_critic_begins_at_zero_or_as_the_reward_model(tmp_path, tiny_poli
     assert all((row == 0).all() for row in rollout_of(collector(tiny_policy)).values)
     reward = replace(new_reward(tiny_policy_folder, 3, 128, "cpu"), mean=0.3, std=2.0)
     save_reward(reward, tmp_path / "reward")
+    scorer = load_scorer(tiny_policy, tmp_path / "reward", "cpu")
     scores = reward.model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits.item()
-    for kind, scale, expected in (("reward", "reference", (scores - 0.3) / 2.0), ("frozen", "none", scores)):
+    for kind, scale, expected in (
+        ("reward", "reference", (scores - 0.3) / 2.0),
+        ("frozen", "none", scores),
+        ("auto", "none", scores),
+    ):
         options = changed(critic=kind, reward_normalisation=scale)
-        critic = make_critic(tiny_policy, options, {"path": tmp_path / "reward"})
+        critic = make_critic(tiny_policy, options, scorer, tmp_path / "reward")
         value = ActorCritic(tiny_policy, 1.0, critic).figures([([5, 6, 7], [8, 9])]).values
         assert value[1].item() == pytest.approx(expected, abs=1e-5)
 
@@ -147,9 +151,10 @@ def test_13_the_critic_begins_at_zero_or_as_the_reward_model(tmp_path, tiny_poli
 def test_13_a_frozen_critic_is_forwarded_once_for_all_passes_and_its_head_alone_learns(tmp_path, tiny_policy_folder):
     save_reward(new_reward(tiny_policy_folder, 3, 128, "cpu"), tmp_path / "reward")
     policy = load_policy(tiny_policy_folder, "cpu")
-    critic = make_critic(policy, changed(critic="frozen", batch_size=2), {"path": tmp_path / "reward"})
+    scorer = load_scorer(policy, tmp_path / "reward", "cpu")
+    critic = make_critic(policy, changed(critic="frozen"), scorer, tmp_path / "reward")
     actor, forwards = ActorCritic(policy, 1.0, critic), []
-    critic.body.register_forward_hook(lambda *_: forwards.append(1))
+    critic.body[0].register_forward_hook(lambda *_: forwards.append(1))
     rows = [([5, 6, 7], [8, 9]), ([5, 6], [7])]
     with torch.no_grad():
         before = [actor.figures([row]).values for row in rows]
@@ -164,17 +169,17 @@ def test_13_a_frozen_critic_is_forwarded_once_for_all_passes_and_its_head_alone_
 
 def test_13_a_frozen_critic_reads_what_scoring_made_also_where_a_completion_did_not_end(tmp_path, tiny_policy_folder):
     save_reward(new_reward(tiny_policy_folder, 3, 128, "cpu"), tmp_path / "reward")
-    policy, kept, forwards = load_policy(tiny_policy_folder, "cpu"), KeptStates(), []
-    scorer, reward = load_scorer(policy, tmp_path / "reward", "cpu", kept)
-    critic = make_critic(policy, changed(critic="frozen"), {"path": tmp_path / "reward"}, reward, kept)
+    policy, forwards = load_policy(tiny_policy_folder, "cpu"), []
+    scorer = load_scorer(policy, tmp_path / "reward", "cpu")
+    critic = make_critic(policy, changed(critic="frozen"), scorer, tmp_path / "reward")
     messages = [{"role": "user", "content": "Hi"}]
     asked, (*words, end) = prompt_ids(policy.tokenizer, messages), completion_ids(policy.tokenizer, "Thank you.")
     scorer([(messages, "Thank you.")])
-    critic.body.register_forward_hook(lambda *_: forwards.append(1))
+    critic.body[0].register_forward_hook(lambda *_: forwards.append(1))
     rows = [(asked, [*words, end]), (asked, words)]
     found = critic(rows, None)
-    assert not forwards and critic.body is reward.model.base_model
-    kept.forget()
+    assert not forwards and critic.body[0] is scorer.reward.model.base_model
+    critic.kept.forget()
     torch.testing.assert_close(found, critic(rows, None), atol=1e-5, rtol=0)
     found.sum().backward()
     assert forwards and critic.head.weight.grad.abs().sum() > 0

@@ -191,7 +191,8 @@ def test_27_a_reward_model_with_a_tokenizer_of_its_own_scores_the_text(tmp_path,
     tokenizer.save_pretrained(base)
     save_reward(new_reward(base, 3, 128, "cpu"), tmp_path / "reward")
     run = run_of(tmp_path / "run", {"policy": tiny_policy_folder, "reward": tmp_path / "reward"})
-    assert work(run, run.config())["sizes"]["episodes"] == 24
+    result = work(run, run.config())
+    assert result["sizes"]["episodes"] == 24 and "the critic is a head on the policy" in " ".join(result["notes"])
     models = {"policy": tiny_policy_folder, "reward": tmp_path / "reward"}
     run = run_of(tmp_path / "refused", models, {"critic": "reward"})
     with pytest.raises(Refused, match="cannot be the critic"):

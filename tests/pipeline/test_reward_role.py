@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pipeline.adapters import add_adapter
-from pipeline.policy import load_policy, weights_digest
+from pipeline.critic import make_critic
+from pipeline.policy import completion_ids, load_policy, prompt_ids, weights_digest
 from pipeline.ppo import work
 from pipeline.ppo_update import Tally
 from pipeline.reward import load_reward, new_reward, save_reward, score_texts
@@ -37,12 +38,25 @@ def policy_of(folder, rank: int):
 
 def test_it_scores_as_the_reward_model_loaded_whole_while_the_policy_learns(tiny_policy_folder, reward_folder):
     policy = policy_of(tiny_policy_folder, 2)
-    scorer, reward = load_scorer(policy, reward_folder)
+    scorer = load_scorer(policy, reward_folder)
     expected = score_texts(load_reward(reward_folder, "cpu"), ITEMS)
-    assert reward.model.base_model is policy.model.get_decoder()
+    assert scorer.reward.model.base_model is policy.model.get_decoder()
     found = collector(policy, scorer)
     updater(found.actor).update(rollout_of(found), torch.Generator())
     assert scorer(ITEMS) == pytest.approx(expected, abs=1e-5) and len({round(score, 4) for score in expected}) == 3
+
+
+def test_13_as_a_frozen_critic_it_begins_as_its_score_and_loads_nothing(tiny_policy_folder, reward_folder, monkeypatch):
+    policy, whole = policy_of(tiny_policy_folder, 2), load_reward(reward_folder, "cpu")
+    scorer = load_scorer(policy, reward_folder)
+    monkeypatch.delattr("pipeline.critic.load_reward")
+    critic = make_critic(policy, changed(reward_normalisation="none"), scorer, reward_folder)
+    sequence = (prompt_ids(policy.tokenizer, ITEMS[0][0]), completion_ids(policy.tokenizer, ITEMS[0][1]))
+    expected = whole.model(input_ids=torch.tensor([[*sequence[0], *sequence[1][:-1]]])).logits.item()
+    alone = critic([sequence], None)[-1].item()
+    scorer(ITEMS)
+    assert alone == pytest.approx(expected, abs=1e-5) == critic([sequence], None)[-1].item()
+    assert [name for name, p in critic.named_parameters() if p.requires_grad] == ["head.weight", "head.bias"]
 
 
 def test_it_does_not_learn_and_leaves_what_does(tiny_policy_folder, reward_folder):
