@@ -29,6 +29,7 @@ from pipeline.snapshot import LaunchRefused, Snapshot, freeze
 from storage.records import ModelVersion
 
 FEW_PROMPTS = 20  # compared prompts below which a model learns little
+LARGE, HIGH_RATE = 100_000_000, 1e-4  # weights, and a learning rate that is high for so many
 TRAINED = ("starter", "sft", "reward", "dpo", "ppo")
 KEPT_CHECKPOINTS = 3  # models' worth of disk: weights and two moments of AdamW
 TOKENS = 4096  # of one forward and backward, where no option says it
@@ -69,7 +70,7 @@ def preflight(
         largest = max(largest, files, key=lambda one: one.parameters)
     prompts = frozen.sizes.get("prompts", {}).get("train", 0)
     found += _disk(services.data, kind, largest.bytes) + _memory(kind, config, largest, place) + _place(services, place)
-    found += _duration(services, kind, work_of(kind, config, prompts))
+    found += _rate(kind, config, largest) + _duration(services, kind, work_of(kind, config, prompts))
     order = ("problem", "warning", "fact")
     return sorted(found, key=lambda finding: order.index(finding.level))
 
@@ -144,6 +145,16 @@ def _disk(folder: Path, kind: str, weights: int) -> list[Finding]:
         said = f"{_bytes(free)} are free, about {_bytes(needed)} are needed; delete old runs or move the data folder"
         return [Finding("problem", "disk", said)]
     return [Finding("fact", "disk", f"{_bytes(free)} are free, about {_bytes(needed)} are needed")]
+
+
+def _rate(kind: str, config: Mapping, largest: ModelFiles) -> list[Finding]:
+    """Whether the learning rate is one for small models while all weights of a large one learn."""
+    rate = float(config.get("learning_rate") or 0)
+    if kind not in TRAINED or config.get("lora_rank") or largest.parameters < LARGE or rate < HIGH_RATE:
+        return []
+    millions = f"{largest.parameters / 1e6:.0f} million"
+    said = f"learning_rate {rate:g} suits models like the starter; where all of {millions} weights learn, 1e-5 is usual"
+    return [Finding("warning", "rate", said)]
 
 
 def _memory(kind: str, config: Mapping, largest: ModelFiles, place: Resources) -> list[Finding]:

@@ -110,6 +110,21 @@ def test_memory_is_counted_by_parameters_and_what_is_trained():
     assert look.activation_bytes("ppo", {"micro_batch_tokens": 100}, model) == 100 * (34 * 2 * 64 + 8000)
 
 
+@pytest.mark.parametrize(
+    ("options", "weights", "warned"),
+    [
+        ({"learning_rate": 1e-3, "lora_rank": 0}, 500_000_000, True),
+        ({"learning_rate": 1e-5, "lora_rank": 0}, 500_000_000, False),
+        ({"learning_rate": 1e-3, "lora_rank": 16}, 500_000_000, False),
+        ({"learning_rate": 1e-3, "lora_rank": 0}, 1_700_000, False),
+    ],
+)
+def test_a_rate_for_small_models_is_warned_of_where_all_of_a_large_one_learns(options, weights, warned):
+    found = look._rate("reward", options, ModelFiles(0, weights))
+    assert bool(found) == warned
+    assert all(one.level == "warning" and "500 million weights learn, 1e-5 is usual" in one.said for one in found)
+
+
 def test_memory_of_the_last_layers_alone_is_their_share():
     model = ModelFiles(0, 1_000_000, layers=4, width=64, vocabulary=1000)
     assert look.training_bytes("ppo", {}, model) == 24_000_000
