@@ -88,7 +88,7 @@ class RewardConfig:
     """Train a reward model on groups of ranked completions."""
 
     seed: int = option(0, "seed of the head, the order and the shuffles", 0)
-    learning_rate: float = option(1e-3, "AdamW's peak learning rate", 0.0)
+    learning_rate: float = option(1e-3, "AdamW's peak learning rate; 3e-4 for thousands of comparisons", 0.0)
     epochs: float = option(3.0, "passes over the groups; 1 is usual for large data, few groups get more", 0.01)
     groups_per_step: int = option(4, "prompts per optimizer step", 1)
     max_length: int = option(512, "longest prompt and completion together, in tokens", 8)
