@@ -63,9 +63,9 @@ class ActorCritic(nn.Module):
 
     def forget(self) -> None:
         """States that were made of earlier texts, by what is frozen of the policy and the critic."""
-        for kept in (self.trunk and self.trunk.kept, getattr(self.critic, "kept", None)):
-            if kept is not None:
-                kept.forget()
+        self.critic.forget()
+        if self.trunk:
+            self.trunk.kept.forget()
 
     def parameter_groups(self, learning_rate: float, value_learning_rate: float) -> list[dict]:
         """Policy, critic's trunk and value head for the optimizer; `peak` is what a schedule starts from."""

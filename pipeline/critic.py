@@ -47,6 +47,9 @@ class Critic(nn.Module):
         """What the head reads [N, D]."""
         return hidden
 
+    def forget(self) -> None:
+        """States that were made of earlier texts; none are kept here."""
+
     @property
     def trunk(self) -> list[nn.Parameter]:
         """Trainable weights under the head."""
@@ -129,6 +132,10 @@ class FrozenCritic(Critic):
             states = packed_hidden(self.body[0], sequences)[0]
         self.kept.keep(names, states.split([len(completion) for _, completion in names]))
         return states.to(self.head.weight.device)
+
+    def forget(self) -> None:
+        """All states that were made so far."""
+        self.kept.forget()
 
 
 def width_of(model: nn.Module) -> int:

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from pipeline.plain_steps import PlainSteps, steps_plainly
 from pipeline.policy import Policy
 from pipeline.precision import autocast
-from pipeline.token_cache import PaddingMask, cache_for
+from pipeline.token_cache import PaddingMask, RoomyLayer, cache_for
 
 DROP_SHARE = 8  # ended rows leave when they are one in this many
 
@@ -100,8 +100,9 @@ class _Batch:
         self.ended = torch.zeros(len(prompts), dtype=torch.bool, device=policy.device)
 
     def _steps_plainly(self) -> bool:
+        in_place = all(type(layer) is RoomyLayer for layer in self.cache.layers)  # else a layer has a window
         ready = self.mask is None or self.mask.added is not None
-        return ready and steps_plainly(self.policy.model)
+        return in_place and ready and steps_plainly(self.policy.model)
 
     @torch.inference_mode()
     def run(self) -> list[list[int]]:

@@ -9,6 +9,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
     Qwen2Config,
@@ -47,6 +49,14 @@ def test_rows_of_several_lengths_are_sampled_as_by_the_model_itself(tiny_policy,
     found = sample(policy, PROMPTS, 24)
     monkeypatch.setattr("pipeline.sampling.steps_plainly", lambda model: False)
     assert [one.tokens for one in found] == [one.tokens for one in sample(policy, PROMPTS, 24)]
+
+
+def test_a_window_goes_the_usual_way_however_short_the_trial_was(tiny_policy, monkeypatch):
+    model = model_of(MistralForCausalLM, MistralConfig, num_key_value_heads=2, sliding_window=6)
+    policy = type(tiny_policy)(model, tiny_policy.tokenizer, torch.device("cpu"))
+    stepped = []
+    monkeypatch.setattr("pipeline.sampling.PlainSteps", lambda *given: stepped.append(given))
+    assert all(one.tokens for one in sample(policy, PROMPTS[:1], 12)) and not stepped
 
 
 @pytest.mark.parametrize(
