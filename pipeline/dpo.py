@@ -32,7 +32,7 @@ from pipeline.reference_cache import Known, known_log_probs, token_hash, write_l
 from pipeline.run_directory import RunDirectory
 
 KL_SAMPLES, SHOWN_SAMPLES = 256, 4
-ENOUGH_STEPS = 24  # one person's first 40 rankings make 9 steps in 3 passes: too few to be felt
+ENOUGH_STEPS = 24  # one person's first 40 rankings make 15 steps in 3 passes: too few to be felt
 
 
 def work(run: RunDirectory, config: dict) -> dict:

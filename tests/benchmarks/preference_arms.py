@@ -118,7 +118,7 @@ def our_reward(arm: Arm, folder: Path, ranked: list[Ranked]) -> Timed:
     run = run_of(folder / "run", "reward", folder / "base", ranked, {}, arm.device)
     reward = new_reward(folder / "base", options.seed, options.max_length, arm.device)
     data = read_groups(run.data, reward.tokenizer, reward.max_length)
-    schedule = schedule_of(options, arm.epochs)
+    schedule = schedule_of(options, arm.epochs, options.learning_rate)
     trainer = GroupTrainer(run, reward.model, data, reward_objective(options), schedule)
     return Timed(Moment(), steps_of(arm, trainer, lambda: trainer.fit(run)), weights_of(trainer))
 

@@ -154,6 +154,6 @@ def test_another_reference_than_the_start_is_taken(tmp_path, tiny_policy_folder)
 
 
 def test_few_groups_get_more_passes_unless_somebody_chose_their_number():
-    assert [passes(groups, DPOConfig(), ENOUGH_STEPS) for groups in (300, 100, 34, 5)] == [3, 4, 8, 8]
+    assert [passes(groups, DPOConfig(), ENOUGH_STEPS) for groups in (300, 50, 34, 5)] == [3, 4, 5, 8]
     assert passes(34, DPOConfig(epochs=1), ENOUGH_STEPS) == 1
     assert "8 passes" in pass_notes(8, DPOConfig())[0] and not pass_notes(3, DPOConfig())
