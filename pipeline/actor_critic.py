@@ -98,10 +98,10 @@ def log_probs_and_entropy(policy: Policy, hidden: Tensor, tokens: Tensor, temper
     found = []
     for states, wanted in zip(*_parts(policy, hidden, tokens), strict=True):
         logits = _logits(policy, states)
-        probabilities, total = _distribution(logits, temperature, _never(policy))
+        mass, whole, total = _distribution(logits, temperature, _never(policy))
         chosen = logits.gather(-1, wanted[:, None]).squeeze(-1) / temperature - total
         # the entropy is log Z - E[logit], which needs no logarithm of V numbers
-        found.append((chosen, total - torch.linalg.vecdot(probabilities, logits) / temperature))
+        found.append((chosen, total - torch.linalg.vecdot(mass, logits) / (whole * temperature)))
     log_probs, entropies = zip(*found, strict=True)
     return torch.cat(log_probs), torch.cat(entropies)
 
@@ -136,36 +136,47 @@ def _never(policy: Policy) -> int | None:
 class SampledLogProbs(torch.autograd.Function):
     """log softmax(logits / temperature) at the tokens, in half the passes over [N, V] that autograd takes.
 
-    Only the probabilities p are kept; the gradient is (1 at the token - p) / temperature.
+    Only the mass exp(logit / temperature - highest) is kept, that over its sum being the probabilities p; the gradient
+    is (1 at the token - p) / temperature.
     """
 
     @staticmethod
     def forward(ctx, logits: Tensor, tokens: Tensor, temperature: float, never: int | None) -> Tensor:
         """[N] of logits [N, V] and tokens [N]; `never` is an id without mass."""
-        probabilities, total = _distribution(logits, temperature, never)
-        ctx.save_for_backward(probabilities, tokens)
+        mass, whole, total = _distribution(logits, temperature, never)
+        ctx.save_for_backward(mass, whole, tokens)
         ctx.temperature = temperature
         chosen = logits.gather(-1, tokens[:, None]).squeeze(-1) / temperature - total
         return chosen if never is None else chosen.masked_fill(tokens == never, -torch.inf)
 
     @staticmethod
     def backward(ctx, slope: Tensor) -> tuple[Tensor, None, None, None]:
-        """To the logits [N, V]; the kept probabilities stay as they are, for a second backward."""
-        probabilities, tokens = ctx.saved_tensors
-        slope = (slope / ctx.temperature)[:, None]
-        found = probabilities * -slope
-        return found.scatter_add_(-1, tokens[:, None], slope), None, None, None
+        """To the logits [N, V]; the kept mass stays as it is, for a second backward."""
+        mass, whole, tokens = ctx.saved_tensors
+        slope = slope / ctx.temperature
+        found = mass * (-slope / whole)[:, None]
+        return found.scatter_add_(-1, tokens[:, None], slope[:, None]), None, None, None
 
 
-def _distribution(logits: Tensor, temperature: float, never: int | None) -> tuple[Tensor, Tensor]:
-    """Probabilities [N, V] and log of the sum of exp(logit / temperature) [N]."""
-    scaled = logits / temperature
+def _distribution(logits: Tensor, temperature: float, never: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Mass exp(logit / temperature - highest) [N, V], its sum [N], and the log of the sum of exp(logit / temperature)
+    [N]. In few passes over [N, V], and the logits stay as they are.
+    """
+    scaled = logits if temperature == 1 else logits / temperature
+    highest = _highest(scaled, never)
+    mass = (scaled - highest).exp_()
     if never is not None:
-        scaled[:, never] = -torch.inf
-    highest = scaled.amax(-1, keepdim=True)
-    mass = scaled.sub_(highest).exp_()
-    whole = mass.sum(-1, keepdim=True)
-    return mass.div_(whole), (highest + whole.log()).squeeze(-1)
+        mass[:, never] = 0
+    whole = mass.sum(-1)
+    return mass, whole, highest.squeeze(-1) + whole.log()
+
+
+def _highest(logits: Tensor, never: int | None) -> Tensor:
+    """[N, 1], of all but one."""
+    if never is None:
+        return logits.amax(-1, keepdim=True)
+    parts = [part for part in (logits[:, :never], logits[:, never + 1 :]) if part.shape[1]]
+    return torch.stack([part.amax(-1, keepdim=True) for part in parts]).amax(0)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ Under `torchrun` several processes train one policy.
 from pipeline.configs import PPOConfig, make_config
 from pipeline.critic import critic_notes, make_critic
 from pipeline.demonstrations import Demonstrations, read_demonstrations
+from pipeline.freed_memory import keep_freed_memory
 from pipeline.groups import read_prompts
 from pipeline.job import Refused
 from pipeline.policy import Policy, prompt_ids, save_policy, weights_digest
@@ -28,6 +29,7 @@ BESIDE = (CRITIC, FROZEN, REWARD)  # adapters on the policy's base that are not 
 
 def work(run: RunDirectory, config: dict) -> dict:
     """Train, measure the distance to the reference, save. Raises Refused with a sentence where it cannot."""
+    keep_freed_memory()
     processes = join()
     run = run if processes.first else Onlooker(run.path)
     training, prompts, notes = _prepared(run, config, processes)
