@@ -11,7 +11,7 @@ Shapes: B rows, T longest row in tokens, S places of all tokens with padding, D 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 from weakref import WeakKeyDictionary
@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from pipeline.frozen_layers import Span, Trunk
 from pipeline.last_feed_forward import feeding_forward_at
+from pipeline.last_layer import last_layer_at
 from pipeline.precision import width_multiple
-from pipeline.prefix_attention import attending, lay_out
+from pipeline.prefix_attention import attending, attention, lay_out
 from pipeline.prefix_masks import FLEX_BLOCK, block_mask, dense_mask, takes_flex
-from pipeline.recompute import standing
 
 PromptCompletion = tuple[list[int], list[int]]  # token ids of both
 PROBE = [([1, 2, 3], [4, 5]), ([1, 2, 3], [6, 7, 8, 9]), ([5, 1], [2, 3]), ([5, 1], [3])]
@@ -176,12 +176,14 @@ def _in_blocks(
     read_at = read(rows, places)
     ids, positions = (torch.tensor([values], device=device) for values in (layout.ids, layout.positions))
     with (
-        feeding_forward_at(body, read_at) as found_at,
-        _behind(trunk, body, rows, places),
+        last_layer_at(body, layout.clusters, read_at) as found_at,
         attending(layout.clusters) as name,
         attention(body, name),
+        _behind(trunk, body, rows, places),
     ):
         states = body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0]
+    if isinstance(found_at, range):
+        return states[found_at.start : found_at.stop]
     return states.index_select(0, torch.tensor(found_at, device=device))
 
 
@@ -200,20 +202,6 @@ def _masked(body: nn.Module, rows: Sequence[Row], device: torch.device, width: i
     with attention(body, "flex_attention" if flex else None):
         mask = block_mask(segments) if flex else dense_mask(segments, next(body.parameters()).dtype)
         return body(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False)
-
-
-@contextmanager
-def attention(body: nn.Module, kind: str | None) -> Iterator[None]:
-    """Another attention implementation meanwhile; None changes nothing."""
-    if kind is None:
-        yield
-        return
-    before, body.config._attn_implementation = body.config._attn_implementation, kind
-    try:
-        with standing(lambda _layer: attention(body, kind)):
-            yield
-    finally:
-        body.config._attn_implementation = before
 
 
 # ---- where the figures of the completions are

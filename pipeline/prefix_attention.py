@@ -132,44 +132,90 @@ def attending(clusters: tuple[Cluster, ...]) -> Iterator[str]:
         _CLUSTERS.reset(token)
 
 
+@contextmanager
+def attention(body: nn.Module, kind: str | None) -> Iterator[None]:
+    """Another attention implementation meanwhile; None changes nothing."""
+    if kind is None:
+        yield
+        return
+    before, body.config._attn_implementation = body.config._attn_implementation, kind
+    try:
+        with standing(lambda _layer: attention(body, kind)):
+            yield
+    finally:
+        body.config._attn_implementation = before
+
+
 def attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _mask: object = None, **options
 ) -> tuple[Tensor, None]:
     """What `transformers` calls in every layer: query, key, value [1, H, S, d] to [1, S, H, d]."""
     options.pop("is_causal", None)
+    whole = [range(length) for _, length in shapes_of(_CLUSTERS.get())]
+    found = attend_at(module, query, key, value, whole, **options)
+    return torch.cat([found, found.new_zeros(query.shape[2] - len(found), *found.shape[1:])])[None], None
 
-    def attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        if is_short(q, k, options):
-            found = attend_plainly(q, k, v, mask, options.get("scaling"))
-        else:
-            found, _ = sdpa_attention_forward(module, q, k, v, mask, is_causal=mask is None, **options)
-        return found.flatten(0, 1)  # [n Q, H, d]
 
+def attend_at(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, asking: Sequence[range], **options
+) -> Tensor:
+    """[M, H, d] of keys and values [1, H, S, d] and the queries [1, H, M or more, d] of some tokens.
+
+    asking has for each piece of the row (`shapes_of`) which of the tokens of each of its sequences ask.
+    """
+    shapes = [(n, len(tokens)) for (n, _), tokens in zip(shapes_of(_CLUSTERS.get()), asking, strict=True)]
     parts = []
-    pieces = _pieces(query, key, value)
-    for cluster in _CLUSTERS.get():
-        q, k, v = next(pieces)
-        parts.append(attended(q, k, v, None))
-        for block in cluster.blocks:
-            q, *own = next(pieces)
-            parts.append(
-                attended(q, *(_behind(p, o, block.counts) for p, o in zip((k, v), own, strict=True)), block.seen)
-            )
-    filled = query.shape[2] - sum(map(len, parts))
-    return torch.cat([*parts, parts[0].new_zeros(filled, *parts[0].shape[1:])])[None], None
+    pieces = zip(_pieces(query, shapes), _looked_at(key, value), asking, strict=True)
+    for q, (k, v, seen), tokens in pieces:
+        if not tokens:
+            continue
+        seen = _rows(seen, k, tokens)
+        if is_short(q, k, options):
+            found = attend_plainly(q, k, v, seen, options.get("scaling"))
+        else:
+            found, _ = sdpa_attention_forward(module, q, k, v, seen, is_causal=seen is None, **options)
+        parts.append(found.flatten(0, 1))  # [n Q, H, d]
+    return torch.cat(parts)
 
 
-def _pieces(*states: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Each state [1, H, S, d] cut into the [n, H, Q, d] of prompts and blocks, without a copy."""
-    shapes = [
+def shapes_of(clusters: Sequence[Cluster]) -> list[tuple[int, int]]:
+    """The pieces of the row in order, prompts and blocks of completions: how many sequences, and their length."""
+    return [
         shape
-        for cluster in _CLUSTERS.get()
+        for cluster in clusters
         for shape in ((cluster.count, cluster.length), *((sum(b.counts), b.length) for b in cluster.blocks))
     ]
-    taken = sum(n * length for n, length in shapes)
-    cuts = (state[0, :, :taken].split([n * length for n, length in shapes], dim=1) for state in states)
-    for shape, *pieces in zip(shapes, *cuts, strict=True):
-        yield tuple(piece.unflatten(1, shape).transpose(0, 1) for piece in pieces)
+
+
+def _looked_at(key: Tensor, value: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """What the tokens of each piece look at: keys and values [n, H, K, d], and the mask; None is causal."""
+    shapes = shapes_of(_CLUSTERS.get())
+    pieces = zip(_pieces(key, shapes), _pieces(value, shapes), strict=True)
+    for cluster in _CLUSTERS.get():
+        prompts = next(pieces)
+        yield *prompts, None
+        for block in cluster.blocks:
+            own = next(pieces)
+            yield *(_behind(p, o, block.counts) for p, o in zip(prompts, own, strict=True)), block.seen
+
+
+def _rows(seen: Tensor | None, key: Tensor, tokens: range) -> Tensor | None:
+    """A mask's rows for these tokens of every sequence."""
+    if seen is not None:
+        return seen[:, :, tokens.start : tokens.stop]
+    length = key.shape[2]
+    if len(tokens) == length:
+        return None
+    return torch.ones(length, length, dtype=torch.bool, device=key.device).tril()[
+        None, None, tokens.start : tokens.stop
+    ]
+
+
+def _pieces(states: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """States [1, H, S, d] cut into the [n, H, Q, d] of these shapes, without a copy."""
+    sizes = [n * length for n, length in shapes]
+    cuts = states[0, :, : sum(sizes)].split(sizes, dim=1)
+    return [piece.unflatten(1, shape).transpose(0, 1) for shape, piece in zip(shapes, cuts, strict=True)]
 
 
 def _behind(prompts: Tensor, own: Tensor, counts: list[int]) -> Tensor:
