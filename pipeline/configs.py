@@ -89,7 +89,7 @@ class RewardConfig:
 
     seed: int = option(0, "seed of the head, the order and the shuffles", 0)
     learning_rate: float = option(1e-3, "AdamW's peak learning rate; 1e-3 falls above 100 prompts, to 3e-4", 0.0)
-    epochs: float = option(3.0, "passes over the groups; 1 is usual for large data, few groups get more", 0.01)
+    epochs: float = option(1.0, "passes over the groups; few groups get more than 1", 0.01)
     groups_per_step: int = option(4, "prompts per optimizer step", 1)
     max_length: int = option(512, "longest prompt and completion together, in tokens", 8)
     loss: str = option("bradley-terry", "likelihood of pairs, or of whole rankings", choices=REWARD_LOSSES)

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from pipeline.adapters import has_adapter, quantization, set_up
 from pipeline.configs import DPOConfig, make_config
 from pipeline.divergence import Divergence, sample_text, sampled_kl
-from pipeline.group_figures import Objective, Outcome, evaluate_groups, notes_on, pass_notes, passes
+from pipeline.group_figures import Objective, Outcome, evaluate_groups, notes_on
 from pipeline.group_trainer import GroupTrainer, Schedule, forget_checkpoints
 from pipeline.groups import Group, GroupData, collate, read_groups, read_prompts, sequences_of
 from pipeline.job import Refused
 from pipeline.log_probs import forwards
 from pipeline.packing import PromptCompletion, sharing
+from pipeline.passes import pass_notes, passes
 from pipeline.policy import Policy, load_policy, prompt_ids, save_policy, token_log_probs, weights_digest
 from pipeline.precision import bfloat16_is_fast, pick_device
 from pipeline.preference_losses import POLICY_LOSSES, WITHOUT_REFERENCE, LogProbs, LossOptions, implicit_rewards
@@ -32,7 +33,6 @@ from pipeline.reference_cache import Known, known_log_probs, token_hash, write_l
 from pipeline.run_directory import RunDirectory
 
 KL_SAMPLES, SHOWN_SAMPLES = 256, 4
-ENOUGH_STEPS = 24  # one person's first 40 rankings make 15 steps in 3 passes: too few to be felt
 
 
 def work(run: RunDirectory, config: dict) -> dict:
@@ -55,7 +55,7 @@ def work(run: RunDirectory, config: dict) -> dict:
     before = weights_digest(policy.model)
 
     objective = preference_objective(known.log_probs, options)
-    epochs = passes(len(data.train), options, ENOUGH_STEPS)
+    epochs = passes(len(data.train), options)
     schedule = Schedule(epochs, options.groups_per_step, options.learning_rate, options.seed)
     trainer = GroupTrainer(run, policy.model, data, objective, schedule)
     trainer.fit(run)

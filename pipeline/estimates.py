@@ -6,11 +6,14 @@ all that waits for it. Reads storage and run directories; changes nothing.
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from statistics import median
 
+from pipeline.configs import InvalidOption, make_config
+from pipeline.passes import passes
 from pipeline.resources import resources_of
 from pipeline.run_directory import RunDirectory
 from pipeline.services import Services
@@ -77,7 +80,11 @@ def speed(services: Services, kind: str) -> tuple[float, int] | None:
 
 def work_of(kind: str, options: Mapping, train_prompts: int) -> float:
     """How much a run has to do, in units that are comparable within its kind; 0 where that is not known."""
-    if kind in ("sft", "reward", "dpo"):
+    if kind in ("reward", "dpo") and train_prompts:
+        with suppress(InvalidOption):  # a run of another version
+            return passes(train_prompts, make_config(kind, options)) * train_prompts
+        return 0.0
+    if kind == "sft":
         return float(options.get("epochs") or 0) * train_prompts
     name = {"starter": "steps", "ppo": "episodes", "evaluate": "prompts", "generate": "prompts"}.get(kind, "")
     if kind == "ppo" and options.get("steps"):

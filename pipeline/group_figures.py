@@ -4,19 +4,16 @@ An objective turns a model and some groups into scores and a loss; the trainer a
 one. It trains nothing and writes nothing.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.configs import DPOConfig, RewardConfig
 from pipeline.groups import Group, GroupData, group_batches, sequences_of
 from pipeline.packing import PromptCompletion, shares_prompts
 from pipeline.preference_losses import Pairs, bradley_terry, centering, pair_accuracy
 
-MOST_PASSES = 8  # over few groups
 IDLE: list[PromptCompletion] = [([0], [0])]  # the least that can be forwarded
 
 
@@ -131,23 +128,6 @@ def evaluate_groups(
         scores |= {id(group): own.tolist() for group, own in zip(part, split, strict=True)}
     metrics = dict(zip(names, (tally.accuracy, tally.loss(centred), tally.nll, tally.margin), strict=True))
     return HeldOut(metrics, [scores[id(group)] for group in groups])
-
-
-def passes(groups: int, options: RewardConfig | DPOConfig, enough: int) -> float:
-    """Passes to take over few groups: more than the default, to make `enough` optimizer steps, at most MOST_PASSES.
-
-    Another number of epochs than the default is somebody's choice and stands.
-    """
-    if options.epochs != type(options)().epochs:
-        return options.epochs
-    steps = math.ceil(groups / options.groups_per_step)
-    return max(options.epochs, min(math.ceil(enough / steps), MOST_PASSES))
-
-
-def pass_notes(epochs: float, options: RewardConfig | DPOConfig) -> list[str]:
-    """A sentence where more passes were taken than asked for."""
-    few = f"There are few comparisons: {epochs} passes over them were taken instead of {options.epochs:g}."
-    return [few] if epochs != options.epochs else []
 
 
 def notes_on(data: GroupData) -> list[str]:

@@ -206,9 +206,8 @@ def _rows(seen: Tensor | None, key: Tensor, tokens: range) -> Tensor | None:
     length = key.shape[2]
     if len(tokens) == length:
         return None
-    return torch.ones(length, length, dtype=torch.bool, device=key.device).tril()[
-        None, None, tokens.start : tokens.stop
-    ]
+    causal = torch.ones(length, length, dtype=torch.bool, device=key.device).tril()
+    return causal[None, None, tokens.start : tokens.stop]
 
 
 def _pieces(states: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:

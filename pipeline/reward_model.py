@@ -7,7 +7,6 @@ prompts, in more detail in artifacts/report.json (`reward_report.py` names them)
 `normalised` of `pipeline.reward` are what other jobs use; they are importable from here too.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,10 +14,11 @@ from torch import Tensor
 
 from pipeline.adapters import quantization, set_up
 from pipeline.configs import RewardConfig, make_config
-from pipeline.group_figures import Objective, Outcome, evaluate_groups, notes_on, pass_notes, passes
+from pipeline.group_figures import Objective, Outcome, evaluate_groups, notes_on
 from pipeline.group_trainer import GroupTrainer, Schedule, forget_checkpoints
 from pipeline.groups import Group, collate, read_groups, read_prompts, read_rows
 from pipeline.job import Refused
+from pipeline.passes import pass_notes, passes, peak_rate, rate_notes
 from pipeline.policy import weights_digest
 from pipeline.precision import pick_device
 from pipeline.preference_losses import REWARD_LOSSES
@@ -42,8 +42,6 @@ from pipeline.run_directory import RunDirectory, write_json
 __all__ = ["Reward", "load_reward", "normalised", "score_texts", "work"]
 
 INPUT_DROPOUT, WEIGHT_DECAY = 0.3, 0.1  # a few hundred groups are learned by heart in two passes without them
-ENOUGH_STEPS = 80  # 40 groups: 62 % of unseen pairs in order after 3 passes of 16 a step, 80 % after 8 of 4
-FEW_GROUPS, LOWEST_RATE = 100, 3e-4  # 6,586 real pairs: 70 % of held-out ones in order at 3e-4, 61 % at 1e-3
 REFERENCE_SAMPLES = 2000  # most completions that mean and std are taken over
 ENOUGH_OF_POLICY = 32  # fewer completions by the policy itself than this, and all authors' are taken
 REPORT = "report.json"
@@ -61,7 +59,7 @@ def work(run: RunDirectory, config: dict) -> dict:
         recompute_layers(reward.model)
     data = read_groups(run.data, reward.tokenizer, reward.max_length)
     before = weights_digest(reward.model)
-    epochs = passes(len(data.train), options, ENOUGH_STEPS)
+    epochs = passes(len(data.train), options)
     schedule = schedule_of(options, epochs, peak_rate(len(data.train), options))
     objective = reward_objective(options)
     trainer = GroupTrainer(run, reward.model, data, objective, schedule)
@@ -94,23 +92,6 @@ def work(run: RunDirectory, config: dict) -> dict:
             *([together] if together else []),
         ],
     }
-
-
-def peak_rate(groups: int, options: RewardConfig) -> float:
-    """AdamW's peak learning rate: the default falls with the square root of the groups above FEW_GROUPS.
-
-    Few steps need large ones; many large ones leave what the base had learned. Another rate than the default is
-    somebody's choice and stands.
-    """
-    if options.learning_rate != RewardConfig().learning_rate:
-        return options.learning_rate
-    return max(options.learning_rate * min(1.0, math.sqrt(FEW_GROUPS / groups)), LOWEST_RATE)
-
-
-def rate_notes(rate: float, options: RewardConfig) -> list[str]:
-    """A sentence where a lower learning rate was taken than the default."""
-    lowered = f"There are many prompts: the learning rate was {rate:.2g} instead of {options.learning_rate:g}."
-    return [lowered] if rate != options.learning_rate else []
 
 
 def schedule_of(options: RewardConfig, epochs: float, rate: float) -> Schedule:

@@ -8,8 +8,7 @@ from transformers import BloomConfig, BloomForCausalLM
 
 from pipeline.configs import DPOConfig
 from pipeline.divergence import completion_log_probs, sampled_kl
-from pipeline.dpo import ENOUGH_STEPS, preference_objective, reference_log_probs, work
-from pipeline.group_figures import pass_notes, passes
+from pipeline.dpo import preference_objective, reference_log_probs, work
 from pipeline.group_trainer import GroupTrainer, Schedule
 from pipeline.groups import read_groups
 from pipeline.job import Cancelled, Refused
@@ -151,9 +150,3 @@ def test_another_reference_than_the_start_is_taken(tmp_path, tiny_policy_folder)
     work(run, run.config())
     steps = [m for m in run.metrics()[0] if "loss" in m]
     assert steps[0]["loss"] < math.log(2) - 1e-3  # the start is already ahead of the base
-
-
-def test_few_groups_get_more_passes_unless_somebody_chose_their_number():
-    assert [passes(groups, DPOConfig(), ENOUGH_STEPS) for groups in (300, 50, 34, 5)] == [3, 4, 5, 8]
-    assert passes(34, DPOConfig(epochs=1), ENOUGH_STEPS) == 1
-    assert "8 passes" in pass_notes(8, DPOConfig())[0] and not pass_notes(3, DPOConfig())

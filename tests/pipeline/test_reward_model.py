@@ -12,11 +12,10 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
-from pipeline.configs import RewardConfig
 from pipeline.job import Cancelled, Refused, run_job
 from pipeline.policy import completion_ids, prompt_ids
 from pipeline.reward import forward, new_reward, normalised, save_reward, score_tokens, spread
-from pipeline.reward_model import load_reward, peak_rate, rate_notes, score_texts, with_spread, work
+from pipeline.reward_model import load_reward, score_texts, with_spread, work
 from pipeline.run_directory import RunDirectory
 from tests.pipeline.conftest import tiny_model, tiny_tokenizer
 from tests.pipeline.training_data import TEXTS, ranked_rows, training_run
@@ -172,13 +171,6 @@ def test_tied_eval_prompts_give_no_accuracy_and_it_says_so(tmp_path, tiny_policy
 def test_a_learning_rate_of_zero_is_refused(tmp_path, tiny_policy_folder):
     with pytest.raises(Refused, match="changed no weight"):
         train(tmp_path / "run", tiny_policy_folder, {"learning_rate": 0.0, "epochs": 1})
-
-
-def test_the_default_learning_rate_falls_with_many_prompts_and_a_chosen_one_stands():
-    rates = [peak_rate(groups, RewardConfig()) for groups in (1, 100, 400, 5000)]
-    assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 3e-4])
-    assert peak_rate(5000, RewardConfig(learning_rate=2e-3)) == 2e-3
-    assert "0.0005 instead of 0.001" in rate_notes(5e-4, RewardConfig())[0] and not rate_notes(1e-3, RewardConfig())
 
 
 @pytest.mark.slow
