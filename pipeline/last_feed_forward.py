@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.frozen_layers import layers_of, norms_of
-from pipeline.precision import width_multiple
+from pipeline.precision import agree, width_multiple
 from pipeline.recompute import standing
 
 NAMES = ("mlp", "feed_forward", "ffn")
@@ -151,5 +151,4 @@ def _can(body: nn.Module, tail: Tail) -> bool:
             found = found[_places_in(kept, READ) if tail.behind else READ].float()
     except Exception:  # whatever a model's own code raises: it runs whole, as it did above
         return False
-    exact = next(body.parameters()).dtype == torch.float32
-    return bool((whole - found).abs().max() <= (1e-4 if exact else 5e-2) * whole.abs().max())
+    return agree(whole, found, next(body.parameters()).dtype)

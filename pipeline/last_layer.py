@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from pipeline.frozen_layers import layers_of, norms_of
 from pipeline.last_feed_forward import feeding_forward_at
-from pipeline.precision import width_multiple
+from pipeline.precision import agree, width_multiple
 from pipeline.prefix_attention import Cluster, attend_at, attending, attention, lay_out, shapes_of
 from pipeline.recompute import is_made_anew, made_anew
+from pipeline.rotations import Rotation, signed
 
 PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 PRODUCTS = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -83,6 +84,15 @@ def _forward(
     return read + layer.mlp(layer.post_attention_layernorm(read))
 
 
+def _rotated(states: Tensor, size: int, cos: Tensor, sin: Tensor) -> Tensor:
+    """[M, H, d] of a product [M, H d], turned by cos and sin [M, d]."""
+    return Rotation.apply(_heads(states, size), cos[:, None], signed(sin)[:, None])
+
+
+def _heads(states: Tensor, size: int) -> Tensor:
+    return states.unflatten(-1, (-1, size))
+
+
 # ---- who asks
 def _asking(clusters: tuple[Cluster, ...], positions: Sequence[int], device: torch.device) -> Asking:
     """The fewest tokens that are the same ones of every sequence of a piece, the positions among them."""
@@ -106,38 +116,6 @@ def _evened(places: Tensor, device: torch.device) -> Tensor:
     """The places, and the first one again until their number is a good one for products."""
     more = -len(places) % width_multiple(device)
     return torch.cat([places, places[:1].expand(more)]).to(device)
-
-
-# ---- rotations
-class Rotation(torch.autograd.Function):
-    """x cos + (x with its halves swapped) sin, in three passes over x each way (Su et al. 2021, eq. 34)."""
-
-    @staticmethod
-    def forward(ctx, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """[M, H, d] of states of that shape and cos and sin [M, 1, d], the first half of sin negative."""
-        ctx.save_for_backward(cos, sin)
-        return torch.addcmul(states * cos, _swapped(states), sin)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, slope: Tensor) -> tuple[Tensor, None, None]:
-        """The turn back."""
-        cos, sin = ctx.saved_tensors
-        return torch.addcmul(slope * cos, _swapped(slope), _swapped(sin)), None, None
-
-
-def _swapped(states: Tensor) -> Tensor:
-    return states.roll(states.shape[-1] // 2, -1)
-
-
-def _rotated(states: Tensor, size: int, cos: Tensor, sin: Tensor) -> Tensor:
-    """[M, H, d] of a product [M, H d], turned by cos and sin [M, d]."""
-    sin = torch.cat([-sin[:, : size // 2], sin[:, size // 2 :]], 1)
-    return Rotation.apply(_heads(states, size), cos[:, None], sin[:, None])
-
-
-def _heads(states: Tensor, size: int) -> Tensor:
-    return states.unflatten(-1, (-1, size))
 
 
 # ---- which models it fits
@@ -180,5 +158,4 @@ def _can(body: nn.Module, layer: nn.Module) -> bool:
             found = states()[: len(read)]
     except Exception:  # whatever a model's own code raises: it runs as it is
         return False
-    exact = next(body.parameters()).dtype == torch.float32
-    return bool((whole - found).abs().max() <= (1e-4 if exact else 5e-2) * whole.abs().max())
+    return agree(whole, found, next(body.parameters()).dtype)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pipeline.frozen_layers import Span, Trunk
 from pipeline.last_feed_forward import feeding_forward_at
 from pipeline.last_layer import last_layer_at
-from pipeline.precision import width_multiple
+from pipeline.precision import agree, width_multiple
 from pipeline.prefix_attention import attending, attention, lay_out
 from pipeline.prefix_masks import FLEX_BLOCK, block_mask, dense_mask, takes_flex
 
@@ -294,8 +294,7 @@ def _way_tried(body: nn.Module, by: str) -> Sharing:
             together, apart = _probe(body, Sharing(ALWAYS, by=by)), _probe(body, APART)
     except Exception as error:  # whatever a model's own code raises: it cannot, and the reason is told
         return Sharing(0, f"{name} takes no mask of its own ({type(error).__name__}), so prompts were not shared.")
-    exact = next(body.parameters()).dtype == torch.float32
-    if not bool(((together - apart).abs().max() <= (1e-4 if exact else 5e-2) * apart.abs().max()).item()):
+    if not agree(apart, together, next(body.parameters()).dtype):
         return Sharing(0, f"{name} does not keep completions behind one prompt apart, so prompts were not shared.")
     return Sharing(_window(body.config), by=by)
 

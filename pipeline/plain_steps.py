@@ -16,6 +16,8 @@ from torch.nn.functional import linear, rms_norm, silu
 from transformers import DynamicCache, PreTrainedModel
 
 from pipeline.frozen_layers import layers_of
+from pipeline.precision import agree
+from pipeline.rotations import signed, turned
 from pipeline.token_cache import RoomyLayer, cache_for
 
 PROBE = [[1, 2, 3, 4], [5, 6, 7, 1]]
@@ -33,8 +35,7 @@ class PlainSteps:
         self.size = body.layers[0].self_attn.head_dim
         places = torch.arange(room, device=self.embed.weight.device)[None]
         cos, sin = body.rotary_emb(self.embed.weight[:1, None], places)  # [1, R, d]
-        self.cos, self.sin = cos[0], sin[0].clone()
-        self.sin[:, : self.size // 2].neg_()  # a rotation is x cos + (halves of x swapped) sin
+        self.cos, self.sin = cos[0], signed(sin[0])
 
     def logits(self, ids: Tensor, positions: Tensor, barred: Tensor | None) -> Tensor:
         """[B, V] after tokens [B] at positions [B]; barred [B G, 1, T] is added to the scores, this token's too."""
@@ -54,8 +55,7 @@ class PlainSteps:
         """[B, D] of normed states [B, D]; the token's key and value join those that are kept."""
         rows, heads = len(states), kept.keys.shape[1]
         both = torch.cat([_of(attention.q_proj, states), _of(attention.k_proj, states)], 1)
-        both = both.view(rows, -1, self.size)
-        both = torch.addcmul(both * turn[0], both.roll(self.size // 2, -1), turn[1])
+        both = turned(both.view(rows, -1, self.size), *turn)
         key, value = both[:, -heads:, None], _of(attention.v_proj, states).view(rows, heads, 1, self.size)
         keys, values = (one.flatten(0, 1) for one in kept.update(key, value))  # [B G, T, d]
         query = both[:, :-heads].reshape(rows * heads, -1, self.size)  # [B G, g, d]
@@ -107,4 +107,4 @@ def _same(model: PreTrainedModel) -> bool:
         found = steps.logits(ids[:, -1], torch.tensor([ids.shape[1] - 1] * len(ids)), None)
     except Exception:  # whatever a model's own code raises: it goes the usual way
         return False
-    return bool((whole - found).abs().max() <= 1e-4 * whole.abs().max())
+    return agree(whole, found, model.dtype)

@@ -55,6 +55,12 @@ def autocast(device: torch.device | str) -> AbstractContextManager:
     return nullcontext()
 
 
+def agree(expected: torch.Tensor, found: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether two ways to compute the same are one up to rounding, for a model whose weights have this dtype."""
+    most = 1e-4 if dtype == torch.float32 else 5e-2
+    return bool((expected - found).abs().max() <= most * expected.abs().max())
+
+
 def width_multiple(device: torch.device) -> int:
     """What the rows of a matrix product are best a multiple of: SAME_SHAPE, or 1 where it does not matter."""
     return SAME_SHAPE if torch.device(device).type == "cpu" and bfloat16_is_fast(torch.device(device)) else 1

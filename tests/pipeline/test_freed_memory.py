@@ -23,15 +23,16 @@ def page_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
-@pytest.mark.parametrize("kept", [True, False])
-def test_tensors_are_made_from_freed_memory(kept):
-    code = f"import {__name__} as here; print({kept} and here.keep_freed_memory(), here.page_faults())"
+@pytest.mark.parametrize("asked", [True, False])
+def test_tensors_are_made_from_freed_memory_where_the_library_was_told(asked):
+    code = f"import {__name__} as here; print({asked} and here.keep_freed_memory(), here.page_faults())"
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}  # glibc's own, which else moves with what it sees
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     told, faults = done.stdout.split()
-    assert told == str(kept)
-    assert (int(faults) < TIMES * BYTES // 4096 // 10) == kept
+    glibc = platform.libc_ver()[0] == "glibc"
+    assert told == str(asked and glibc)
+    if glibc:
+        assert (int(faults) < TIMES * BYTES // 4096 // 10) == asked
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
